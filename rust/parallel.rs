@@ -1,0 +1,195 @@
+//! When work is split over threads, and how.
+//!
+//! The pool belongs to the process that uses it: it is keyed by process id, so a forked child
+//! leaves its parent's alone and builds its own. Nothing starts at import, one thread means that
+//! none is created, and rayon's global pool is never touched. The caller is one of the threads.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+
+/// Fused multiply-adds below which waking a second thread costs more than it saves.
+const WORTH_SPLITTING: usize = 1 << 20;
+
+/// Zero until someone sets or asks for it.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// The threads that a call uses unless it says otherwise.
+///
+/// What [`set_num_threads`] set; else `RECURRA_NUM_THREADS`; else what the affinity mask and the
+/// cgroup quota of the process allow.
+///
+/// # Errors
+/// [`Error::Argument`] when `RECURRA_NUM_THREADS` is not a positive integer.
+pub fn num_threads() -> Result<usize> {
+    match THREADS.load(Ordering::Relaxed) {
+        0 => set_num_threads(initial_threads()?),
+        n => Ok(n),
+    }
+}
+
+/// Sets [`num_threads`] for the whole process and returns it. Results do not depend on it.
+///
+/// # Errors
+/// [`Error::Argument`] for zero.
+pub fn set_num_threads(n: usize) -> Result<usize> {
+    let n = checked(n, "set_num_threads", "n")?;
+    THREADS.store(n, Ordering::Relaxed);
+    Ok(n)
+}
+
+fn checked(n: usize, operation: &'static str, argument: &'static str) -> Result<usize> {
+    if (1..=MAX_THREADS).contains(&n) {
+        return Ok(n);
+    }
+    let expected = format!("an integer from 1 to {MAX_THREADS}");
+    Err(Error::Argument { operation, argument, expected, got: n.to_string() })
+}
+
+/// More than any machine has cores; a typing error should not start a million threads.
+const MAX_THREADS: usize = 4096;
+
+fn initial_threads() -> Result<usize> {
+    match std::env::var("RECURRA_NUM_THREADS") {
+        Ok(text) if !text.is_empty() => text.trim().parse().ok().filter(|&n| n >= 1).ok_or_else(|| {
+            Error::Argument {
+                operation: "RECURRA_NUM_THREADS",
+                argument: "value",
+                expected: "a positive integer".to_owned(),
+                got: format!("{text:?}"),
+            }
+        }),
+        _ => Ok(std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_THREADS)),
+    }
+}
+
+/// How many threads a call of `work` fused multiply-adds gets, at most `asked` (default: the
+/// process's number).
+///
+/// # Errors
+/// [`Error::Argument`] for `asked == Some(0)`.
+pub fn threads_for(operation: &'static str, asked: Option<usize>, work: usize) -> Result<usize> {
+    let n = match asked {
+        Some(n) => checked(n, operation, "n_threads")?,
+        None => num_threads()?,
+    };
+    Ok(if work < WORTH_SPLITTING { 1 } else { n })
+}
+
+/// Runs `task(0)` to `task(n - 1)` on up to `threads` threads and waits for all of them.
+///
+/// # Errors
+/// The first task's error in order of the tasks, or [`Error::Threads`] when none could be started.
+pub fn run<F>(n: usize, threads: usize, task: F) -> Result<()>
+where
+    F: Fn(usize) -> Result<()> + Sync,
+{
+    if n <= 1 || threads <= 1 {
+        return (0..n).try_for_each(task);
+    }
+    let pool = pool(threads.min(n) - 1)?;
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
+    let work = || {
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            if i >= n {
+                break;
+            }
+            if let Err(error) = task(i) {
+                let mut first = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                if first.as_ref().is_none_or(|&(j, _)| i < j) {
+                    *first = Some((i, error));
+                }
+            }
+        }
+    };
+    pool.in_place_scope(|scope| {
+        for _ in 1..threads.min(n) {
+            scope.spawn(|_| work());
+        }
+        work();
+    });
+    let first = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    first.map_or(Ok(()), |(_, error)| Err(error))
+}
+
+/// The pool of one process.
+struct Owner {
+    process: u32,
+    pool: Mutex<Option<Arc<rayon::ThreadPool>>>,
+}
+
+/// The owner in use. A child finds its parent's here, sees another process id, and puts its own in
+/// place; the parent's is leaked, since its threads do not exist in the child and its lock may be
+/// held by one of them.
+static OWNER: AtomicPtr<Owner> = AtomicPtr::new(std::ptr::null_mut());
+
+fn owner() -> &'static Owner {
+    let process = std::process::id();
+    let current = OWNER.load(Ordering::Acquire);
+    // SAFETY: what is stored is null or was leaked by the line below, and is never freed.
+    if let Some(owner) = unsafe { current.as_ref() }
+        && owner.process == process
+    {
+        return owner;
+    }
+    let own = Box::leak(Box::new(Owner { process, pool: Mutex::new(None) }));
+    match OWNER.compare_exchange(current, own, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => own,
+        Err(_) => owner(),
+    }
+}
+
+/// A pool of at least `workers` threads; it grows by being replaced.
+fn pool(workers: usize) -> Result<Arc<rayon::ThreadPool>> {
+    let mut slot = owner().pool.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(pool) = slot.as_ref().filter(|pool| pool.current_num_threads() >= workers) {
+        return Ok(Arc::clone(pool));
+    }
+    let built = rayon::ThreadPoolBuilder::new()
+        .num_threads(workers)
+        .thread_name(|i| format!("recurra-{i}"))
+        .build()
+        .map_err(|error| Error::Threads { reason: error.to_string() })?;
+    let built = Arc::new(built);
+    *slot = Some(Arc::clone(&built));
+    Ok(built)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_once_on_any_number_of_threads() {
+        for threads in [1, 2, 3, 8] {
+            let counts: Vec<AtomicUsize> = (0..100).map(|_| AtomicUsize::new(0)).collect();
+            let count = |i: usize| {
+                counts[i].fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            };
+            run(100, threads, count).unwrap();
+            assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{threads} threads");
+        }
+    }
+
+    #[test]
+    fn the_first_failing_task_is_reported() {
+        let fail = |i: usize| match i {
+            3 | 7 => Err(Error::Threads { reason: i.to_string() }),
+            _ => Ok(()),
+        };
+        let expected = Err(Error::Threads { reason: "3".to_owned() });
+        assert_eq!(run(10, 1, fail), expected);
+        assert_eq!(run(10, 2, fail), expected);
+    }
+
+    #[test]
+    fn zero_threads_are_refused() {
+        assert!(set_num_threads(0).is_err());
+        assert!(threads_for("f", Some(0), usize::MAX).is_err());
+        assert_eq!(threads_for("f", Some(8), 10), Ok(1));
+    }
+}

@@ -1,0 +1,181 @@
+//! From Python objects to array views and back.
+
+use ndarray::{ArrayView, ArrayViewMut, Dimension, IntoDimension};
+use numpy::npyffi::PY_ARRAY_API;
+use numpy::{
+    Element as NumpyElement, PyArray, PyArrayDescrMethods, PyArrayMethods, PyUntypedArray,
+    PyUntypedArrayMethods, dtype,
+};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::error::Error;
+use crate::simd::Element;
+
+/// An element that NumPy knows as well.
+pub(super) trait Number: Element + NumpyElement {}
+impl Number for f32 {}
+impl Number for f64 {}
+
+/// The two precisions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Precision {
+    Single,
+    Double,
+}
+
+/// A function's name and an argument's, for error texts.
+#[derive(Clone, Copy)]
+pub(super) struct Name {
+    pub operation: &'static str,
+    pub argument: &'static str,
+}
+
+impl Name {
+    fn error(self, what: &str, expected: &str, got: &str) -> String {
+        let Self { operation, argument } = self;
+        format!("{operation}: {argument}: expected {what}{expected}, got {got}")
+    }
+}
+
+/// `object` as an array: itself, or what NumPy makes of it; aligned and in native byte order.
+pub(super) fn array<'py>(
+    object: &Bound<'py, PyAny>, name: Name,
+) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let py = object.py();
+    let array = match object.cast::<PyUntypedArray>() {
+        Ok(array) => array.clone(),
+        Err(_) => {
+            let numpy = py.import(intern!(py, "numpy"))?;
+            let made = numpy.call_method1(intern!(py, "asarray"), (object,));
+            made.and_then(|made| Ok(made.cast_into::<PyUntypedArray>()?)).map_err(|_| {
+                let got = object.get_type().name().map_or_else(|_| "?".into(), |n| n.to_string());
+                PyTypeError::new_err(name.error("an array", "", &got))
+            })?
+        }
+    };
+    let size = array.dtype().itemsize().max(1) as isize;
+    let whole = array.strides().iter().all(|stride| stride % size == 0);
+    if array.is_aligned() && whole && array.dtype().is_native_byteorder() != Some(false) {
+        return Ok(array);
+    }
+    let native = array.dtype().call_method1(intern!(py, "newbyteorder"), ("=",))?;
+    Ok(array.call_method1(intern!(py, "astype"), (native,))?.cast_into::<PyUntypedArray>()?)
+}
+
+/// The precision of an array, refused if it is neither.
+pub(super) fn precision(array: &Bound<'_, PyUntypedArray>, name: Name) -> PyResult<Precision> {
+    let py = array.py();
+    if array.dtype().is_equiv_to(&dtype::<f32>(py)) {
+        Ok(Precision::Single)
+    } else if array.dtype().is_equiv_to(&dtype::<f64>(py)) {
+        Ok(Precision::Double)
+    } else {
+        let got = array.dtype().to_string();
+        Err(PyTypeError::new_err(name.error("dtype ", "float32 or float64", &got)))
+    }
+}
+
+/// An array of `T` in `D` dimensions; `letters` name them.
+pub(super) fn typed<'py, T: Number, D: Dimension>(
+    array: &Bound<'py, PyUntypedArray>, name: Name, letters: &str,
+) -> PyResult<Bound<'py, PyArray<T, D>>> {
+    if !array.dtype().is_equiv_to(&dtype::<T>(array.py())) {
+        let got = array.dtype().to_string();
+        let expected = format!("{}, the dtype of the first argument", <T as Element>::NAME);
+        return Err(PyTypeError::new_err(name.error("dtype ", &expected, &got)));
+    }
+    dimensioned(array, name, letters)
+}
+
+/// An array whose element type is known, in `D` dimensions.
+pub(super) fn dimensioned<'py, T: NumpyElement, D: Dimension>(
+    array: &Bound<'py, PyUntypedArray>, name: Name, letters: &str,
+) -> PyResult<Bound<'py, PyArray<T, D>>> {
+    array.cast::<PyArray<T, D>>().cloned().map_err(|_| {
+        let shape = array.shape().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let got = format!("{} dimensions: ({shape})", array.ndim());
+        PyValueError::new_err(name.error("shape ", letters, &got))
+    })
+}
+
+/// An argument that may be `None`.
+pub(super) fn optional<'py, T: Number, D: Dimension>(
+    object: Option<&Bound<'py, PyAny>>, name: Name, letters: &str,
+) -> PyResult<Option<Bound<'py, PyArray<T, D>>>> {
+    object.map(|object| typed(&array(object, name)?, name, letters)).transpose()
+}
+
+/// An array argument.
+pub(super) fn required<'py, T: Number, D: Dimension>(
+    object: &Bound<'py, PyAny>, name: Name, letters: &str,
+) -> PyResult<Bound<'py, PyArray<T, D>>> {
+    typed(&array(object, name)?, name, letters)
+}
+
+/// Integers `(N,)`, as 64 bits; booleans and floating-point numbers are refused.
+pub(super) fn integers<'py>(
+    object: &Bound<'py, PyAny>, name: Name, letters: &str,
+) -> PyResult<Bound<'py, PyArray<i64, ndarray::Ix1>>> {
+    let py = object.py();
+    let array = array(object, name)?;
+    let kind = array.dtype().kind();
+    let empty = array.len() == 0 && !object.is_instance_of::<PyUntypedArray>();
+    if !(matches!(kind, b'i' | b'u') || empty) {
+        let got = array.dtype().to_string();
+        return Err(PyTypeError::new_err(name.error("", "integers", &format!("dtype {got}"))));
+    }
+    let array = if array.dtype().is_equiv_to(&dtype::<i64>(py)) {
+        array
+    } else {
+        array.call_method1(intern!(py, "astype"), (dtype::<i64>(py),))?.cast_into()?
+    };
+    dimensioned(&array, name, letters)
+}
+
+/// What a view of an array borrows: the pointer outlives the interpreter lock's release, since the
+/// caller holds a reference to the array until the call returns.
+pub(super) fn view<'a, T: NumpyElement, D: Dimension>(
+    array: &'a Bound<'_, PyArray<T, D>>,
+) -> ArrayView<'a, T, D> {
+    // SAFETY: `array` is aligned, in native order and alive; the core only reads through the view.
+    // Another Python thread may write the same array meanwhile, as it may under any NumPy function
+    // that releases the lock: it then gets unspecified numbers, never memory out of bounds.
+    unsafe { array.as_array() }
+}
+
+/// A view of an array that this call made, and nobody else has seen.
+pub(super) fn view_mut<'a, T: NumpyElement, D: Dimension>(
+    array: &'a Bound<'_, PyArray<T, D>>,
+) -> ArrayViewMut<'a, T, D> {
+    // SAFETY: the array is new, contiguous and known to this call alone.
+    unsafe { array.as_array_mut() }
+}
+
+/// A new, uninitialised array.
+///
+/// # Errors
+/// `MemoryError` where there is no memory, also for sizes that do not fit.
+pub(super) fn empty<'py, T: Number, I: IntoDimension>(
+    py: Python<'py>, shape: I, purpose: &'static str,
+) -> PyResult<Bound<'py, PyArray<T, I::Dim>>> {
+    let shape = shape.into_dimension();
+    let bytes = crate::buffer::size(shape.slice()).and_then(|n| n.checked_mul(size_of::<T>()));
+    if bytes.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
+        return Err(Error::Memory { purpose, bytes: None }.into());
+    }
+    let mut dims: Vec<isize> = shape.slice().iter().map(|&n| n as isize).collect();
+    // SAFETY: the interpreter is attached; the dimensions are as many as are announced, and the
+    // call takes over the reference to the descriptor. Null is turned into the pending exception.
+    unsafe {
+        let made = PY_ARRAY_API.PyArray_Empty(
+            py,
+            dims.len() as i32,
+            dims.as_mut_ptr(),
+            dtype::<T>(py).into_dtype_ptr(),
+            0,
+        );
+        Ok(Bound::from_owned_ptr_or_err(py, made)?.cast_into_unchecked())
+    }
+}

@@ -1,0 +1,232 @@
+//! From a product's sums to a cell's registers and back to memory.
+
+use crate::cells::{After, Backward, Before, Cell, Downstream, Forward, MAX_GATES, Upstream};
+use crate::kernel::panel_width;
+use crate::simd::{Element, Lanes};
+
+/// Sums of consecutive groups of units: rows of `gates` panels a group.
+#[derive(Clone, Copy)]
+pub(super) struct Sums<T> {
+    /// Row 0 of the first group.
+    pub start: *mut T,
+    /// Elements from a row to the next.
+    pub row: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Panels of a group.
+    pub gates: usize,
+    /// The first unit of the first group.
+    pub first_unit: usize,
+    /// The units after the last of these groups.
+    pub end_unit: usize,
+}
+
+impl<T: Element> Sums<T> {
+    /// Calls `f(row, first unit, place of its first sum)` for every register of units.
+    #[inline(always)]
+    pub fn each<L: Lanes<T>>(&self, _: L, mut f: impl FnMut(usize, usize, *mut T)) {
+        let width = panel_width(L::N);
+        for r in 0..self.rows {
+            let row = self.start.wrapping_add(r * self.row);
+            for unit in (self.first_unit..self.end_unit).step_by(L::N) {
+                let i = unit - self.first_unit;
+                f(r, unit, row.wrapping_add(i / width * width * self.gates + i % width));
+            }
+        }
+    }
+
+    /// The sums of the group's gates at a place that `each` named.
+    #[inline(always)]
+    unsafe fn load<L: Lanes<T>>(&self, l: L, place: *const T) -> [L::V; MAX_GATES] {
+        std::array::from_fn(|gate| {
+            if gate < self.gates {
+                // SAFETY: the row holds `gates` whole panels of this group.
+                unsafe { l.load(place.add(gate * panel_width(L::N))) }
+            } else {
+                l.splat(T::default())
+            }
+        })
+    }
+}
+
+/// The rows that a forward stage reads and writes; pointers are of row 0, unit 0.
+#[derive(Clone, Copy)]
+pub(super) struct ForwardRows<T> {
+    /// Projected input, in its own layout: the place of the first group's first panel.
+    pub input: *const T,
+    pub input_row: usize,
+    /// Elements from a group to the next in `input`.
+    pub input_group: usize,
+    pub h_before: *const T,
+    pub h_after: *mut T,
+    pub output: usize,
+    pub c_before: *const T,
+    pub c_after: *mut T,
+    pub auxiliary: *mut T,
+    pub hidden: usize,
+    pub kept: *mut T,
+    pub kept_row: usize,
+    pub keeps_gates: bool,
+}
+
+impl<T: Element> ForwardRows<T> {
+    /// Runs the cell's arithmetic of `stage` on every sum.
+    ///
+    /// # Safety
+    /// All rows of `sums` exist behind every pointer that the stage uses, and nobody else touches
+    /// them.
+    #[inline(always)]
+    pub unsafe fn run<C: Cell<T>, L: Lanes<T>>(
+        &self, l: L, cell: C, stage: usize, spec: &Forward, sums: &Sums<T>,
+    ) {
+        let zero = l.splat(T::default());
+        let width = panel_width(L::N);
+        sums.each(l, |r, unit, place| {
+            let n = sums.end_unit - unit;
+            let state = r * self.hidden + unit;
+            let kept = self.kept.wrapping_add(r * self.kept_row + unit);
+            // SAFETY: n units of row r from `unit` on exist, as the caller says.
+            unsafe {
+                let load = |p: *const T| l.load_up_to(p, n);
+                let mut u = Before { sums: sums.load(l, place), input: zero, h: zero, c: zero, kept: [zero; 4] };
+                if C::APART.is_some() {
+                    let i = unit - sums.first_unit;
+                    let group = self.input.add(r * self.input_row + i / width * self.input_group);
+                    u.input = l.load(group.add(i % width));
+                }
+                if C::CARRY {
+                    u.h = load(self.h_before.add(r * self.output + unit));
+                }
+                if spec.gives_c {
+                    u.c = load(self.c_before.add(state));
+                }
+                for &i in spec.reads_kept {
+                    u.kept[i] = load(kept.add(i * self.hidden));
+                }
+                let After { h, c, auxiliary, kept: values } = cell.forward(l, stage, &u);
+                if spec.gives_h {
+                    l.store_up_to(self.h_after.add(r * self.output + unit), h, n);
+                }
+                if spec.gives_c {
+                    l.store_up_to(self.c_after.add(state), c, n);
+                }
+                if spec.gives_auxiliary {
+                    l.store_up_to(self.auxiliary.add(state), auxiliary, n);
+                }
+                if self.keeps_gates {
+                    for &i in spec.gives_kept {
+                        l.store_up_to(kept.add(i * self.hidden), values[i], n);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// The rows that a backward stage reads and writes; pointers are of row 0, unit 0.
+#[derive(Clone, Copy)]
+pub(super) struct BackwardRows<T> {
+    pub h_before: *const T,
+    pub h_after: *const T,
+    pub output: usize,
+    pub c_before: *const T,
+    pub c_after: *const T,
+    pub hidden: usize,
+    pub kept: *const T,
+    /// Gradient columns of this step.
+    pub gradients: *mut T,
+    pub gradient_row: usize,
+    /// `dh` of the projected LSTM.
+    pub projected: *mut T,
+    pub dc: *mut T,
+    pub carry: *mut T,
+}
+
+impl<T: Element> BackwardRows<T> {
+    /// Runs the cell's backward arithmetic of `stage` on every sum. `dy(row, unit)` is the place
+    /// and step of the incoming gradient, in the first stage.
+    ///
+    /// # Safety
+    /// As for `ForwardRows::run`; `dy` names `n` elements.
+    #[inline(always)]
+    pub unsafe fn run<C: Cell<T>, L: Lanes<T>>(
+        &self, l: L, cell: C, stage: usize, spec: &Backward, sums: &Sums<T>,
+        dy: impl Fn(usize, usize) -> Option<(*const T, isize)>,
+    ) {
+        let zero = l.splat(T::default());
+        sums.each(l, |r, unit, place| {
+            let n = sums.end_unit - unit;
+            let (state, out) = (r * self.hidden + unit, r * self.output + unit);
+            let kept = self.kept.wrapping_add(r * C::KEPT * self.hidden + unit);
+            // SAFETY: n units of row r from `unit` on exist, as the caller says.
+            unsafe {
+                let load = |p: *const T| l.load_up_to(p, n);
+                let mut u = Upstream {
+                    dh: l.load(place), dc: zero, carry: zero, h: zero, h_prev: zero, c: zero,
+                    c_prev: zero, kept: [zero; 4],
+                };
+                if C::CARRY {
+                    u.carry = load(self.carry.add(state));
+                    u.h_prev = load(self.h_before.add(out));
+                }
+                if stage == 0 {
+                    u.dh = incoming(l, if C::CARRY { l.add(u.dh, u.carry) } else { u.dh }, dy(r, unit), n);
+                }
+                if spec.gives.is_empty() {
+                    return l.store_up_to(self.projected.add(out), u.dh, n);
+                }
+                if C::KEPT == 0 {
+                    u.h = load(self.h_after.add(out));
+                }
+                for i in 0..C::KEPT {
+                    u.kept[i] = load(kept.add(i * self.hidden));
+                }
+                if spec.cell_state {
+                    u.dc = load(self.dc.add(state));
+                    u.c = load(self.c_after.add(state));
+                    u.c_prev = load(self.c_before.add(state));
+                }
+                let Downstream { gradients, dc, carry } = cell.backward(l, stage, &u);
+                let row = self.gradients.add(r * self.gradient_row + unit);
+                for &i in spec.gives {
+                    l.store_up_to(row.add(i * self.hidden), without_tiny(l, gradients[i]), n);
+                }
+                if spec.cell_state {
+                    l.store_up_to(self.dc.add(state), without_tiny(l, dc), n);
+                }
+                if C::CARRY {
+                    l.store_up_to(self.carry.add(state), without_tiny(l, carry), n);
+                }
+            }
+        });
+    }
+}
+
+/// `dh + dy`
+#[inline(always)]
+unsafe fn incoming<T: Element, L: Lanes<T>>(
+    l: L, dh: L::V, dy: Option<(*const T, isize)>, n: usize,
+) -> L::V {
+    // SAFETY: the caller vouches for n elements.
+    match dy {
+        Some((p, 1)) => l.add(dh, unsafe { l.load_up_to(p, n) }),
+        Some((p, step)) => {
+            // The widest register has 16 lanes.
+            let mut line = [T::default(); 16];
+            for (i, x) in line.iter_mut().enumerate().take(n.min(L::N)) {
+                // SAFETY: as above.
+                *x = unsafe { *p.offset(i as isize * step) };
+            }
+            // SAFETY: the array holds a register.
+            l.add(dh, unsafe { l.load(line.as_ptr()) })
+        }
+        None => dh,
+    }
+}
+
+/// Vanishing gradients would become subnormal, and a hundred times slower. Carried gradients
+/// below `TINY` (2^-96, float64: 2^-960) become zero, on every instruction set alike.
+#[inline(always)]
+fn without_tiny<T: Element, L: Lanes<T>>(l: L, d: L::V) -> L::V {
+    l.select_lt(l.abs(d), l.splat(T::TINY), l.splat(T::default()), d)
+}

@@ -1,0 +1,39 @@
+//! The time loop and backpropagation through time, written once for all cells.
+
+mod backward;
+mod epilogue;
+mod forward;
+mod gradients;
+mod plan;
+mod saved;
+mod weights;
+
+pub(crate) use weights::Function;
+
+pub use backward::{GradientOutputs, Gradients, StateGradients};
+pub use forward::{Output, Outputs, Sequence};
+pub use saved::Saved;
+pub use weights::{CellKind, Parameters, Weights};
+
+use crate::cells::{Cell, GruAfter, GruBefore, Lstm, Rnn};
+use crate::simd::Element;
+
+/// Something to do with a cell whose type is known.
+pub(crate) trait WithCell<T: Element> {
+    type Output;
+    fn run<C: Cell<T>>(self, cell: C) -> Self::Output;
+}
+
+/// The one place that turns a [`CellKind`] into a type.
+pub(crate) fn with_cell<T: Element, W: WithCell<T>>(
+    kind: CellKind, projected: bool, work: W,
+) -> W::Output {
+    match (kind, projected) {
+        (CellKind::RnnTanh, _) => work.run(Rnn { relu: false }),
+        (CellKind::RnnRelu, _) => work.run(Rnn { relu: true }),
+        (CellKind::Lstm, false) => work.run(Lstm::<false>),
+        (CellKind::Lstm, true) => work.run(Lstm::<true>),
+        (CellKind::Gru, _) => work.run(GruAfter),
+        (CellKind::GruBefore, _) => work.run(GruBefore),
+    }
+}

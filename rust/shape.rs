@@ -1,0 +1,149 @@
+//! Every shape check, before any work.
+
+use ndarray::{ArrayView1, ArrayView2, ArrayView3};
+
+use crate::error::{Error, Result};
+use crate::sequence::{CellKind, Parameters};
+
+/// The sizes of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// I, input features.
+    pub input: usize,
+    /// H, hidden units.
+    pub hidden: usize,
+    /// The width of `h` and `y`: P for the projected LSTM, else H.
+    pub output: usize,
+    /// There is a `w_hr`.
+    pub projected: bool,
+}
+
+/// An argument error.
+pub(crate) fn refuse(
+    operation: &'static str, argument: &'static str, expected: impl Into<String>,
+    got: impl Into<String>,
+) -> Error {
+    Error::Argument { operation, argument, expected: expected.into(), got: got.into() }
+}
+
+fn show(shape: &[usize]) -> String {
+    match shape {
+        [n] => format!("({n},)"),
+        _ => format!("({})", shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// `got == expected`, where `letters` says what the expected numbers mean.
+pub(crate) fn equal(
+    operation: &'static str, argument: &'static str, letters: &str, expected: &[usize],
+    got: &[usize],
+) -> Result<()> {
+    if expected == got {
+        return Ok(());
+    }
+    let expected = format!("shape {letters} = {}", show(expected));
+    Err(refuse(operation, argument, expected, format!("shape {}", show(got))))
+}
+
+/// The sizes that the parameters agree on.
+pub(crate) fn parameters<T>(
+    operation: &'static str, kind: CellKind, p: &Parameters<'_, T>,
+) -> Result<Sizes> {
+    let gates = kind.gates();
+    let (rows, input) = p.w_ih.dim();
+    if rows == 0 || !rows.is_multiple_of(gates) {
+        let expected = format!("shape ({gates}*H, I) with H >= 1");
+        return Err(refuse(operation, "w_ih", expected, format!("shape {}", show(p.w_ih.shape()))));
+    }
+    if input == 0 {
+        let got = format!("shape {}", show(p.w_ih.shape()));
+        return Err(refuse(operation, "w_ih", format!("shape ({gates}*H, I) with I >= 1"), got));
+    }
+    let hidden = rows / gates;
+    let output = projection(operation, kind, p.w_hr.as_ref(), hidden)?;
+    let letters = if p.w_hr.is_some() {
+        format!("({gates}*H, P)")
+    } else if gates == 1 {
+        "(H, H)".to_owned()
+    } else {
+        format!("({gates}*H, H)")
+    };
+    equal(operation, "w_hh", &letters, &[rows, output], p.w_hh.shape())?;
+    let letters = if gates == 1 { "(H,)".to_owned() } else { format!("({gates}*H,)") };
+    for (name, b) in [("b_ih", &p.b_ih), ("b_hh", &p.b_hh)] {
+        if let Some(b) = b {
+            equal(operation, name, &letters, &[rows], b.shape())?;
+        }
+    }
+    Ok(Sizes { input, hidden, output, projected: p.w_hr.is_some() })
+}
+
+fn projection<T>(
+    operation: &'static str, kind: CellKind, w_hr: Option<&ArrayView2<'_, T>>, hidden: usize,
+) -> Result<usize> {
+    let Some(w_hr) = w_hr else { return Ok(hidden) };
+    if kind != CellKind::Lstm {
+        return Err(refuse(operation, "w_hr", "None for this cell", "an array"));
+    }
+    let output = w_hr.nrows();
+    if output == 0 {
+        let got = format!("shape {}", show(w_hr.shape()));
+        return Err(refuse(operation, "w_hr", "shape (P, H) with P >= 1", got));
+    }
+    equal(operation, "w_hr", "(P, H)", &[output, hidden], w_hr.shape())?;
+    Ok(output)
+}
+
+/// `x (B, T, I)` and the initial states.
+pub(crate) fn sequence<T>(
+    operation: &'static str, kind: CellKind, sizes: Sizes, x: &ArrayView3<'_, T>,
+    h0: Option<&ArrayView2<'_, T>>, c0: Option<&ArrayView2<'_, T>>,
+) -> Result<()> {
+    let (rows, steps, _) = x.dim();
+    equal(operation, "x", "(B, T, I)", &[rows, steps, sizes.input], x.shape())?;
+    states(operation, kind, sizes, rows, ["h0", "c0"], h0, c0)
+}
+
+/// A pair of states, or of their gradients.
+pub(crate) fn states<T>(
+    operation: &'static str, kind: CellKind, sizes: Sizes, rows: usize, names: [&'static str; 2],
+    h: Option<&ArrayView2<'_, T>>, c: Option<&ArrayView2<'_, T>>,
+) -> Result<()> {
+    if let Some(h) = h {
+        let letters = if sizes.projected { "(B, P)" } else { "(B, H)" };
+        equal(operation, names[0], letters, &[rows, sizes.output], h.shape())?;
+    }
+    match c {
+        Some(_) if kind != CellKind::Lstm => {
+            Err(refuse(operation, names[1], "None for this cell", "an array"))
+        }
+        Some(c) => equal(operation, names[1], "(B, H)", &[rows, sizes.hidden], c.shape()),
+        None => Ok(()),
+    }
+}
+
+/// `lengths (B,)`, each from 0 to T; all T where there are none.
+pub(crate) fn lengths(
+    operation: &'static str, lengths: Option<ArrayView1<'_, i64>>, rows: usize, steps: usize,
+) -> Result<Vec<usize>> {
+    let mut checked = Vec::new();
+    let bytes = rows.checked_mul(size_of::<usize>());
+    checked
+        .try_reserve_exact(rows)
+        .map_err(|_| Error::Memory { purpose: "the lengths of the rows", bytes })?;
+    let Some(lengths) = lengths else {
+        checked.resize(rows, steps);
+        return Ok(checked);
+    };
+    equal(operation, "lengths", "(B,)", &[rows], lengths.shape())?;
+    for (row, &length) in lengths.iter().enumerate() {
+        match usize::try_from(length) {
+            Ok(n) if n <= steps => checked.push(n),
+            _ => {
+                let expected = format!("integers from 0 to T = {steps}");
+                return Err(refuse(operation, "lengths", expected, format!("{length} in row {row}")));
+            }
+        }
+    }
+    Ok(checked)
+}

@@ -1,0 +1,174 @@
+//! AVX2 with FMA: 8 x f32 or 4 x f64, 16 registers.
+
+use std::arch::x86_64::*;
+
+use super::{Element, Kernel, Lanes};
+
+/// Proof that the processor has AVX2 and FMA.
+#[derive(Debug, Clone, Copy)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// The token, where the processor has the set.
+    pub fn detect() -> Option<Self> {
+        let present = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        present.then_some(Self(()))
+    }
+
+    /// The token, without asking the processor again.
+    ///
+    /// # Safety
+    /// `detect` returned it before, in this process.
+    pub unsafe fn assume() -> Self {
+        Self(())
+    }
+
+    /// The one entrance: everything inlined into it is compiled with the set.
+    #[inline(never)]
+    #[target_feature(enable = "avx2,fma")]
+    fn compiled<T: Element, K: Kernel<T>>(self, kernel: K) -> K::Output
+    where
+        Self: Lanes<T>,
+    {
+        kernel.run(self)
+    }
+}
+
+/// Maps operations to the intrinsics that are them.
+macro_rules! intrinsics {
+    ($v:ty: $($name:ident($($arg:ident),*) = $intrinsic:ident;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: $v),*) -> $v {
+            // SAFETY: `self` exists only where the instruction set was detected.
+            unsafe { $intrinsic($($arg),*) }
+        }
+    )*};
+}
+
+/// All ones in the first eight, zeros behind: a window of it masks the first n lanes.
+static FIRST_32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+static FIRST_64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
+
+#[inline(always)]
+fn mask_32(n: usize) -> __m256i {
+    // SAFETY: the window of 8 that starts at 8 - n lies inside the 16, for any n (clamped).
+    unsafe { _mm256_loadu_si256(FIRST_32.as_ptr().add(8 - n.min(8)).cast()) }
+}
+
+#[inline(always)]
+fn mask_64(n: usize) -> __m256i {
+    // SAFETY: the window of 4 that starts at 4 - n lies inside the 8, for any n (clamped).
+    unsafe { _mm256_loadu_si256(FIRST_64.as_ptr().add(4 - n.min(4)).cast()) }
+}
+
+macro_rules! lanes {
+    ($t:ty, $v:ty, $n:expr, $mask:ident, $set1:ident, $round:ident, $and:ident, $andnot:ident,
+     $or:ident, $cmp:ident, $blend:ident, $loadu:ident, $storeu:ident, $maskload:ident,
+     $maskstore:ident, $pow2:item, $($ops:tt)*) => {
+        impl Lanes<$t> for Avx2 {
+            type V = $v;
+            const N: usize = $n;
+            const ROWS: usize = 6;
+
+            intrinsics!($v: $($ops)*);
+
+            $pow2
+
+            #[inline(always)]
+            fn splat(self, x: $t) -> $v {
+                // SAFETY: `self` exists only where the instruction set was detected.
+                unsafe { $set1(x) }
+            }
+            #[inline(always)]
+            fn round(self, a: $v) -> $v {
+                // SAFETY: as above.
+                unsafe { $round::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+            }
+            #[inline(always)]
+            fn abs(self, a: $v) -> $v {
+                // SAFETY: as above.
+                unsafe { $andnot($set1(-0.0), a) }
+            }
+            #[inline(always)]
+            fn copysign(self, a: $v, sign: $v) -> $v {
+                // SAFETY: as above.
+                unsafe {
+                    let bit = $set1(-0.0);
+                    $or($andnot(bit, a), $and(bit, sign))
+                }
+            }
+            #[inline(always)]
+            fn select_lt(self, a: $v, b: $v, x: $v, y: $v) -> $v {
+                // SAFETY: as above.
+                unsafe { $blend(y, x, $cmp::<_CMP_LT_OQ>(a, b)) }
+            }
+            #[inline(always)]
+            unsafe fn load(self, p: *const $t) -> $v {
+                // SAFETY: the caller vouches for N elements.
+                unsafe { $loadu(p) }
+            }
+            #[inline(always)]
+            unsafe fn store(self, p: *mut $t, v: $v) {
+                // SAFETY: the caller vouches for N elements.
+                unsafe { $storeu(p, v) }
+            }
+            #[inline(always)]
+            unsafe fn load_part(self, p: *const $t, n: usize) -> $v {
+                // SAFETY: masked lanes are not read; the caller vouches for the others.
+                unsafe { $maskload(p, $mask(n)) }
+            }
+            #[inline(always)]
+            unsafe fn store_part(self, p: *mut $t, v: $v, n: usize) {
+                // SAFETY: masked lanes are not written; the caller vouches for the others.
+                unsafe { $maskstore(p, $mask(n), v) }
+            }
+            #[inline(always)]
+            fn enter<K: Kernel<$t>>(self, kernel: K) -> K::Output {
+                // SAFETY: `self` exists only where the instruction set was detected.
+                unsafe { self.compiled(kernel) }
+            }
+        }
+    };
+}
+
+lanes!(
+    f32, __m256, 8, mask_32, _mm256_set1_ps, _mm256_round_ps, _mm256_and_ps, _mm256_andnot_ps,
+    _mm256_or_ps, _mm256_cmp_ps, _mm256_blendv_ps, _mm256_loadu_ps, _mm256_storeu_ps,
+    _mm256_maskload_ps, _mm256_maskstore_ps,
+    #[inline(always)]
+    fn pow2(self, n: __m256) -> __m256 {
+        // SAFETY: `self` exists only where the instruction set was detected.
+        unsafe {
+            let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+        }
+    },
+    add(a, b) = _mm256_add_ps;
+    sub(a, b) = _mm256_sub_ps;
+    mul(a, b) = _mm256_mul_ps;
+    div(a, b) = _mm256_div_ps;
+    fma(a, b, c) = _mm256_fmadd_ps;
+    max(a, x) = _mm256_max_ps;
+);
+
+lanes!(
+    f64, __m256d, 4, mask_64, _mm256_set1_pd, _mm256_round_pd, _mm256_and_pd, _mm256_andnot_pd,
+    _mm256_or_pd, _mm256_cmp_pd, _mm256_blendv_pd, _mm256_loadu_pd, _mm256_storeu_pd,
+    _mm256_maskload_pd, _mm256_maskstore_pd,
+    #[inline(always)]
+    fn pow2(self, n: __m256d) -> __m256d {
+        // Adding 1.5 * 2^52 leaves the integer in the low bits: AVX2 has no conversion to i64.
+        // SAFETY: `self` exists only where the instruction set was detected.
+        unsafe {
+            let low = _mm256_castpd_si256(_mm256_add_pd(n, _mm256_set1_pd(6_755_399_441_055_744.0)));
+            let biased = _mm256_add_epi64(low, _mm256_set1_epi64x(1023));
+            _mm256_castsi256_pd(_mm256_slli_epi64::<52>(biased))
+        }
+    },
+    add(a, b) = _mm256_add_pd;
+    sub(a, b) = _mm256_sub_pd;
+    mul(a, b) = _mm256_mul_pd;
+    div(a, b) = _mm256_div_pd;
+    fma(a, b, c) = _mm256_fmadd_pd;
+    max(a, x) = _mm256_max_pd;
+);

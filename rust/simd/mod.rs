@@ -1,0 +1,110 @@
+//! The only place that knows instruction sets.
+//!
+//! [`Lanes`] is a token: a value of it exists only where its instruction set was detected, so its
+//! arithmetic is safe to call and only memory access is `unsafe`. Every algorithm is written once,
+//! generic over `Lanes`, as a [`Kernel`]; [`Element::dispatch`] enters the chosen instruction set
+//! once per kernel, and everything `#[inline(always)]` below that point is compiled for it.
+//!
+//! All sets give the same bits: one rounding per operation, fused multiply-add everywhere, true
+//! division, no approximate reciprocals, and a lane never holds a part of another lane's sum.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod element;
+mod isa;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+
+pub use element::Element;
+pub use isa::Isa;
+
+/// A vector register of `T` and what can be done with it.
+pub trait Lanes<T: Element>: Copy + Send + Sync + 'static {
+    /// The register.
+    type V: Copy;
+    /// Elements in a register.
+    const N: usize;
+    /// Rows of the register tile: `ROWS` x 2 accumulators, two weights and one broadcast must fit
+    /// in the register file.
+    const ROWS: usize;
+
+    /// Every lane is `x`.
+    fn splat(self, x: T) -> Self::V;
+    /// `a + b`
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`, correctly rounded
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c` with one rounding
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger of a number `a` and any `x`; NaN where `x` is NaN.
+    fn max(self, a: Self::V, x: Self::V) -> Self::V;
+    /// Nearest integer, ties to even.
+    fn round(self, a: Self::V) -> Self::V;
+    /// `|a|`
+    fn abs(self, a: Self::V) -> Self::V;
+    /// `|a|` with the sign of `sign`
+    fn copysign(self, a: Self::V, sign: Self::V) -> Self::V;
+    /// `2^n` for integers `n` in the range of normal exponents.
+    fn pow2(self, n: Self::V) -> Self::V;
+    /// `x` where `a < b`, else `y` (also where either is NaN).
+    fn select_lt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+
+    /// Reads `N` elements.
+    ///
+    /// # Safety
+    /// `p` is valid for reading `N` elements; no alignment is needed.
+    unsafe fn load(self, p: *const T) -> Self::V;
+    /// Writes `N` elements.
+    ///
+    /// # Safety
+    /// `p` is valid for writing `N` elements; no alignment is needed.
+    unsafe fn store(self, p: *mut T, v: Self::V);
+    /// Reads the first `n <= N` elements; the other lanes are zero.
+    ///
+    /// # Safety
+    /// `p` is valid for reading `n` elements.
+    unsafe fn load_part(self, p: *const T, n: usize) -> Self::V;
+    /// Writes the first `n <= N` lanes.
+    ///
+    /// # Safety
+    /// `p` is valid for writing `n` elements.
+    unsafe fn store_part(self, p: *mut T, v: Self::V, n: usize);
+
+    /// Runs `kernel` as a function of its own, compiled for this instruction set.
+    fn enter<K: Kernel<T>>(self, kernel: K) -> K::Output;
+
+    /// Reads `min(n, N)` elements.
+    ///
+    /// # Safety
+    /// `p` is valid for reading `min(n, N)` elements.
+    #[inline(always)]
+    unsafe fn load_up_to(self, p: *const T, n: usize) -> Self::V {
+        // SAFETY: the caller vouches for exactly the elements that are read.
+        unsafe { if n >= Self::N { self.load(p) } else { self.load_part(p, n) } }
+    }
+
+    /// Writes `min(n, N)` elements.
+    ///
+    /// # Safety
+    /// `p` is valid for writing `min(n, N)` elements.
+    #[inline(always)]
+    unsafe fn store_up_to(self, p: *mut T, v: Self::V, n: usize) {
+        // SAFETY: the caller vouches for exactly the elements that are written.
+        unsafe { if n >= Self::N { self.store(p, v) } else { self.store_part(p, v, n) } }
+    }
+}
+
+/// An algorithm, written once for all instruction sets.
+pub trait Kernel<T: Element> {
+    /// What it returns.
+    type Output;
+    /// The algorithm. Implementations are `#[inline(always)]`, or they run without the set.
+    fn run<L: Lanes<T>>(self, lanes: L) -> Self::Output;
+}

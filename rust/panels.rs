@@ -3,7 +3,7 @@
 use crate::buffer::{Buffer, size};
 use crate::error::{Error, Result};
 use crate::kernel::panel_width;
-use crate::simd::Element;
+use crate::simd::{Element, Isa, Kernel, Lanes};
 
 /// A packed right factor.
 pub struct Panels<T> {
@@ -29,31 +29,22 @@ impl<T: Element> Panels<T> {
         self.memory.ptr().wrapping_add(p * self.stride)
     }
 
-    /// Panels whose column `j` (0 .. `2 N`) of panel `p` is a line of memory: `source(p, j)` is its
-    /// element for `k = 0`, the next are `step` apart; `None` gives a column of zeros.
+    /// Panels whose columns are lines of memory, in *runs* of consecutive columns: `source(run)` is
+    /// the first line's element for `k = 0` and the number of lines, at most a panel's width and
+    /// zero for none; the rest of the panel is filled with zeros. Lines are `line` elements apart,
+    /// elements of a line `step`.
     ///
     /// # Safety
-    /// Every place that `source` names is valid for reading `k` elements at that step.
+    /// Every line that `source` names is valid for reading `k` elements.
     pub unsafe fn pack_columns(
-        lanes: usize, k: usize, count: usize, step: isize,
-        source: impl Fn(usize, usize) -> Option<*const T>,
+        isa: Isa, k: usize, count: usize, line: isize, step: isize,
+        source: impl Fn(usize) -> (*const T, usize),
     ) -> Result<Self> {
-        let panels = Self::new(lanes, k, count)?;
-        let width = panel_width(lanes);
+        let panels = Self::new(isa.lanes::<T>(), k, count)?;
         for p in 0..count {
-            let panel = panels.memory.ptr().wrapping_add(p * panels.stride);
-            for j in 0..width {
-                let to = panel.wrapping_add(j);
-                // SAFETY: the panel owns k rows of `width` elements; the caller vouches for `from`.
-                unsafe {
-                    match source(p, j) {
-                        Some(from) => (0..k).for_each(|i| {
-                            *to.add(i * width) = *from.offset(i as isize * step);
-                        }),
-                        None => (0..k).for_each(|i| *to.add(i * width) = T::default()),
-                    }
-                }
-            }
+            let to = panels.memory.ptr().wrapping_add(p * panels.stride);
+            let (from, lines) = source(p);
+            T::dispatch(isa, Columns { k, from, lines, line, step, to });
         }
         Ok(panels)
     }
@@ -79,6 +70,48 @@ impl<T: Element> Panels<T> {
             }
         }
         Ok(panels)
+    }
+}
+
+/// One panel whose columns are lines of memory.
+struct Columns<T> {
+    k: usize,
+    from: *const T,
+    lines: usize,
+    line: isize,
+    step: isize,
+    to: *mut T,
+}
+
+impl<T: Element> Kernel<T> for Columns<T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes<T>>(self, l: L) {
+        let Self { k, from, lines, line, step, to } = self;
+        let width = panel_width(L::N);
+        // Whole blocks are transposed in registers; what is left goes element by element.
+        let whole = if step == 1 { lines / L::N * L::N } else { 0 };
+        let blocks = k / L::N * L::N;
+        // SAFETY: `pack_columns` is told that all lines have k elements, and owns the panel.
+        unsafe {
+            for j in (0..whole).step_by(L::N) {
+                for i in (0..blocks).step_by(L::N) {
+                    let block = from.offset(j as isize * line).add(i);
+                    l.transpose(block, line, to.add(i * width + j), width);
+                }
+            }
+            for j in 0..width {
+                let first = if j < whole { blocks } else { 0 };
+                for i in first..k {
+                    let x = match j < lines {
+                        true => *from.offset(j as isize * line + i as isize * step),
+                        false => T::default(),
+                    };
+                    *to.add(i * width + j) = x;
+                }
+            }
+        }
     }
 }
 

@@ -152,18 +152,16 @@ impl<T: Element> crate::sequence::WithCell<T> for Pack<'_, '_, T> {
         let isa = Isa::current()?;
         let (p, sizes) = (self.parameters, self.sizes);
         let lanes = isa.lanes::<T>();
-        let rows = |w: &ArrayView2<'_, T>, gates: &[usize], units, k| {
-            pack_rows(w, gates, units, k, lanes)
-        };
+        let rows = |w: &ArrayView2<'_, T>, gates: &[usize], units| pack_rows(w, gates, units, isa);
         let stages = C::FORWARD.iter().map(|stage| match stage.start {
-            Some(_) => rows(&p.w_hh, stage.gates, sizes.hidden, sizes.output),
-            None => rows(p.w_hr.as_ref().unwrap_or(&p.w_hh), &[0], sizes.output, sizes.hidden),
+            Some(_) => rows(&p.w_hh, stage.gates, sizes.hidden),
+            None => rows(p.w_hr.as_ref().unwrap_or(&p.w_hh), &[0], sizes.output),
         });
         Ok(Packed {
             kind: self.kind,
             sizes,
             isa,
-            input: rows(&p.w_ih, C::INPUT, sizes.hidden, sizes.input)?,
+            input: rows(&p.w_ih, C::INPUT, sizes.hidden)?,
             bias: pack_bias::<T, C>(p, sizes.hidden, lanes)?,
             stages: stages.collect::<Result<_>>()?,
             transposed: self.training.then(|| transpose::<T, C>(p, sizes, lanes)).transpose()?,
@@ -188,20 +186,18 @@ fn transpose<T: Element, C: Cell<T>>(
 
 /// Panels whose columns are rows of `w`: for each group of units, a panel for each of `gates`.
 fn pack_rows<T: Element>(
-    w: &ArrayView2<'_, T>, gates: &[usize], units: usize, k: usize, lanes: usize,
+    w: &ArrayView2<'_, T>, gates: &[usize], units: usize, isa: Isa,
 ) -> Result<Panels<T>> {
-    let width = panel_width(lanes);
-    let step = w.strides()[1];
-    let groups = units.div_ceil(width);
-    let source = |panel: usize, j: usize| {
-        let unit = panel / gates.len() * width + j;
-        (unit < units).then(|| {
-            w.row(gates[panel % gates.len()] * units + unit).as_ptr()
-        })
+    let width = panel_width(isa.lanes::<T>());
+    let source = |panel: usize| {
+        let unit = panel / gates.len() * width;
+        let row = w.row(gates[panel % gates.len()] * units + unit);
+        (row.as_ptr(), width.min(units - unit))
     };
-    debug_assert_eq!(w.ncols(), k);
-    // SAFETY: the places are the `k` elements of a row of the view, at its own stride.
-    unsafe { Panels::pack_columns(lanes, k, groups * gates.len(), step, source) }
+    let count = units.div_ceil(width) * gates.len();
+    let (line, step) = (w.strides()[0], w.strides()[1]);
+    // SAFETY: the lines are rows of the view, and `k` is their length.
+    unsafe { Panels::pack_columns(isa, w.ncols(), count, line, step, source) }
 }
 
 /// Panels whose rows are the rows of `w` that belong to `gates`, in that order.

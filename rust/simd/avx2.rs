@@ -64,7 +64,7 @@ fn mask_64(n: usize) -> __m256i {
 macro_rules! lanes {
     ($t:ty, $v:ty, $n:expr, $mask:ident, $set1:ident, $round:ident, $and:ident, $andnot:ident,
      $or:ident, $cmp:ident, $blend:ident, $loadu:ident, $storeu:ident, $maskload:ident,
-     $maskstore:ident, $pow2:item, $($ops:tt)*) => {
+     $maskstore:ident, $pow2:item, $transpose:item, $($ops:tt)*) => {
         impl Lanes<$t> for Avx2 {
             type V = $v;
             const N: usize = $n;
@@ -73,6 +73,8 @@ macro_rules! lanes {
             intrinsics!($v: $($ops)*);
 
             $pow2
+
+            $transpose
 
             #[inline(always)]
             fn splat(self, x: $t) -> $v {
@@ -143,10 +145,35 @@ lanes!(
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
         }
     },
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, step: isize, to: *mut f32, row: usize) {
+        // Pairs, then fours, then the halves of the registers change places.
+        // SAFETY: the caller vouches for 8 lines and 8 rows of 8 elements.
+        unsafe {
+            let r: [__m256; 8] = std::array::from_fn(|i| _mm256_loadu_ps(from.offset(i as isize * step)));
+            let pairs: [__m256; 8] = std::array::from_fn(|i| match i % 2 {
+                0 => _mm256_unpacklo_ps(r[i], r[i + 1]),
+                _ => _mm256_unpackhi_ps(r[i - 1], r[i]),
+            });
+            let fours: [__m256; 8] = std::array::from_fn(|i| {
+                let (a, b) = (pairs[i / 4 * 4 + i % 4 / 2], pairs[i / 4 * 4 + i % 4 / 2 + 2]);
+                match i % 2 {
+                    0 => _mm256_shuffle_ps::<0x44>(a, b),
+                    _ => _mm256_shuffle_ps::<0xee>(a, b),
+                }
+            });
+            for i in 0..4 {
+                let (a, b) = (fours[i], fours[i + 4]);
+                _mm256_storeu_ps(to.add(i * row), _mm256_permute2f128_ps::<0x20>(a, b));
+                _mm256_storeu_ps(to.add((i + 4) * row), _mm256_permute2f128_ps::<0x31>(a, b));
+            }
+        }
+    },
     add(a, b) = _mm256_add_ps;
     sub(a, b) = _mm256_sub_ps;
     mul(a, b) = _mm256_mul_ps;
     div(a, b) = _mm256_div_ps;
+    sqrt(a) = _mm256_sqrt_ps;
     fma(a, b, c) = _mm256_fmadd_ps;
     max(a, x) = _mm256_max_ps;
 );
@@ -165,10 +192,24 @@ lanes!(
             _mm256_castsi256_pd(_mm256_slli_epi64::<52>(biased))
         }
     },
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f64, step: isize, to: *mut f64, row: usize) {
+        // SAFETY: the caller vouches for 4 lines and 4 rows of 4 elements.
+        unsafe {
+            let r: [__m256d; 4] = std::array::from_fn(|i| _mm256_loadu_pd(from.offset(i as isize * step)));
+            let low = [_mm256_unpacklo_pd(r[0], r[1]), _mm256_unpacklo_pd(r[2], r[3])];
+            let high = [_mm256_unpackhi_pd(r[0], r[1]), _mm256_unpackhi_pd(r[2], r[3])];
+            _mm256_storeu_pd(to, _mm256_permute2f128_pd::<0x20>(low[0], low[1]));
+            _mm256_storeu_pd(to.add(row), _mm256_permute2f128_pd::<0x20>(high[0], high[1]));
+            _mm256_storeu_pd(to.add(2 * row), _mm256_permute2f128_pd::<0x31>(low[0], low[1]));
+            _mm256_storeu_pd(to.add(3 * row), _mm256_permute2f128_pd::<0x31>(high[0], high[1]));
+        }
+    },
     add(a, b) = _mm256_add_pd;
     sub(a, b) = _mm256_sub_pd;
     mul(a, b) = _mm256_mul_pd;
     div(a, b) = _mm256_div_pd;
+    sqrt(a) = _mm256_sqrt_pd;
     fma(a, b, c) = _mm256_fmadd_pd;
     max(a, x) = _mm256_max_pd;
 );

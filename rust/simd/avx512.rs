@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::avx2::Avx2;
 use super::{Element, Kernel, Lanes};
 
 /// Proof that the processor has AVX-512 F, BW, DQ and VL.
@@ -12,6 +13,7 @@ impl Avx512 {
     /// The token, where the processor has the set.
     pub fn detect() -> Option<Self> {
         let present = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
@@ -117,6 +119,20 @@ macro_rules! lanes {
                 unsafe { $maskstore(p, first(n) as $mask, v) }
             }
             #[inline(always)]
+            unsafe fn transpose(self, from: *const $t, step: isize, to: *mut $t, row: usize) {
+                // Four blocks of AVX2, whose shuffles are as wide as its memory operations.
+                let half = $n / 2;
+                for (i, j) in [(0, 0), (0, half), (half, 0), (half, half)] {
+                    // SAFETY: AVX-512 processors have AVX2 and FMA; the caller vouches for N lines
+                    // and N rows of N elements.
+                    unsafe {
+                        let from = from.offset(i as isize * step).add(j);
+                        let to = to.add(j * row + i);
+                        Lanes::<$t>::transpose(Avx2::assume(), from, step, to, row);
+                    }
+                }
+            }
+            #[inline(always)]
             fn enter<K: Kernel<$t>>(self, kernel: K) -> K::Output {
                 // SAFETY: `self` exists only where the instruction set was detected.
                 unsafe { self.compiled(kernel) }
@@ -133,6 +149,7 @@ lanes!(
     sub(a, b) = _mm512_sub_ps;
     mul(a, b) = _mm512_mul_ps;
     div(a, b) = _mm512_div_ps;
+    sqrt(a) = _mm512_sqrt_ps;
     fma(a, b, c) = _mm512_fmadd_ps;
     max(a, x) = _mm512_max_ps;
 );
@@ -145,6 +162,7 @@ lanes!(
     sub(a, b) = _mm512_sub_pd;
     mul(a, b) = _mm512_mul_pd;
     div(a, b) = _mm512_div_pd;
+    sqrt(a) = _mm512_sqrt_pd;
     fma(a, b, c) = _mm512_fmadd_pd;
     max(a, x) = _mm512_max_pd;
 );

@@ -41,6 +41,8 @@ pub trait Lanes<T: Element>: Copy + Send + Sync + 'static {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a / b`, correctly rounded
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Square root, correctly rounded
+    fn sqrt(self, a: Self::V) -> Self::V;
     /// `a * b + c` with one rounding
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The larger of a number `a` and any `x`; NaN where `x` is NaN.
@@ -76,6 +78,21 @@ pub trait Lanes<T: Element>: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for writing `n` elements.
     unsafe fn store_part(self, p: *mut T, v: Self::V, n: usize);
+
+    /// Transposes a block of `N` lines of `N` elements: line `i`, `step` elements after line
+    /// `i - 1`, becomes column `i` of rows that are `row` elements apart.
+    ///
+    /// # Safety
+    /// All lines are valid for reading, all rows for writing, and they do not overlap.
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const T, step: isize, to: *mut T, row: usize) {
+        for i in 0..Self::N {
+            for j in 0..Self::N {
+                // SAFETY: the caller vouches for N lines and N rows of N elements.
+                unsafe { *to.add(j * row + i) = *from.offset(i as isize * step).add(j) };
+            }
+        }
+    }
 
     /// Runs `kernel` as a function of its own, compiled for this instruction set.
     fn enter<K: Kernel<T>>(self, kernel: K) -> K::Output;

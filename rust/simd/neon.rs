@@ -111,6 +111,7 @@ lanes!(
     sub(a, b) = vsubq_f32;
     mul(a, b) = vmulq_f32;
     div(a, b) = vdivq_f32;
+    sqrt(a) = vsqrtq_f32;
     max(a, x) = vmaxq_f32;
     round(a) = vrndnq_f32;
     abs(a) = vabsq_f32;
@@ -131,6 +132,7 @@ lanes!(
     sub(a, b) = vsubq_f64;
     mul(a, b) = vmulq_f64;
     div(a, b) = vdivq_f64;
+    sqrt(a) = vsqrtq_f64;
     max(a, x) = vmaxq_f64;
     round(a) = vrndnq_f64;
     abs(a) = vabsq_f64;

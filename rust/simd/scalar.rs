@@ -1,10 +1,20 @@
 //! One element at a time: the oracle for the other sets, and what runs where none of them is.
 
-use super::{Kernel, Lanes};
+use super::{Element, Kernel, Lanes};
 
 /// Plain Rust arithmetic; `mul_add` rounds once on every platform.
 #[derive(Debug, Clone, Copy)]
 pub struct Scalar;
+
+/// A function of its own, as on the other sets: inlined everywhere, the tiles would be most of the
+/// library.
+#[inline(never)]
+fn compiled<T: Element, K: Kernel<T>>(lanes: Scalar, kernel: K) -> K::Output
+where
+    Scalar: Lanes<T>,
+{
+    kernel.run(lanes)
+}
 
 macro_rules! lanes {
     ($t:ty, $bits:ty, $bias:expr, $mantissa:expr) => {
@@ -32,6 +42,10 @@ macro_rules! lanes {
             #[inline(always)]
             fn div(self, a: $t, b: $t) -> $t {
                 a / b
+            }
+            #[inline(always)]
+            fn sqrt(self, a: $t) -> $t {
+                a.sqrt()
             }
             #[inline(always)]
             fn fma(self, a: $t, b: $t, c: $t) -> $t {
@@ -88,7 +102,7 @@ macro_rules! lanes {
             }
             #[inline(always)]
             fn enter<K: Kernel<$t>>(self, kernel: K) -> K::Output {
-                kernel.run(self)
+                compiled(self, kernel)
             }
         }
     };

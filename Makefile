@@ -1,0 +1,91 @@
+# Every check has one definition, here: used by hand, by hooks and by CI.
+#
+#   make demo    train a character model on Shakespeare for two minutes and let it write
+#   make test    set everything up and run every check
+#   make check   every check, or one by its name: fmt clippy cargo-test ruff mypy stubtest pytest
+#   make bench   time the kernels, and compare with the other libraries that are installed
+#   make clean   remove everything that was built, the virtual environment too
+
+PYTHON ?= python3
+CARGO ?= cargo
+MINUTES ?= 2
+
+VENV := .venv
+# Windows calls the same folder by another name.
+BIN := $(if $(filter Windows_NT,$(OS)),$(VENV)/Scripts,$(VENV)/bin)
+IN_VENV := env -u CONDA_PREFIX VIRTUAL_ENV="$(CURDIR)/$(VENV)"
+EXTRAS := test,plot
+DEMO := build/demo
+MODEL := $(DEMO)/model.safetensors
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test check build bench clean
+.PHONY: rust python fmt clippy cargo-test ruff mypy stubtest pytest
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# ---- the two commands
+
+demo: EXTRAS := plot
+demo: build
+	mkdir -p $(DEMO)
+	$(BIN)/recurra lm train data/shakespeare.txt --minutes $(MINUTES) --out $(MODEL)
+	@echo
+	$(BIN)/recurra lm sample $(MODEL) --prompt 'ROMEO:' --length 800 --temperature 0.7 --seed 1
+
+test: check
+
+# ---- set-up
+
+# The tool that builds the extension comes first; it then installs what the package asks for.
+$(VENV)/made: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'maturin>=1.9.4,<2'
+	touch $@
+
+build: $(VENV)/made
+	$(IN_VENV) $(BIN)/maturin develop --release --extras $(EXTRAS)
+
+# ---- checks
+
+check: rust python
+
+rust: fmt clippy cargo-test
+
+fmt:
+	$(CARGO) fmt --check
+
+clippy:
+	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --all-targets --features python -- -D warnings
+
+cargo-test:
+	$(CARGO) test
+
+python: ruff mypy stubtest pytest
+
+ruff: build
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+mypy: build
+	$(BIN)/mypy
+
+stubtest: build
+	$(BIN)/stubtest recurra._core
+
+# Tests, docstring examples and README examples; warnings are errors (pyproject.toml).
+pytest: build
+	$(BIN)/pytest
+
+# ---- speed
+
+bench: build
+	$(CARGO) bench
+	$(BIN)/python benches/compare.py
+
+clean:
+	$(CARGO) clean
+	rm -rf $(VENV) build dist

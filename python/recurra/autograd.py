@@ -1,0 +1,122 @@
+"""Reverse-mode differentiation over NumPy arrays.
+
+A `Tensor` is an array that remembers how it was made. Operations on tensors (`recurra.ops`, the
+layers, the losses) record a graph of nodes; `loss.backward()` walks it once from the loss to the
+leaves and adds each leaf's gradient to its `grad`.
+
+>>> import recurra
+>>> w = recurra.Tensor([1.0, 2.0, 3.0], requires_grad=True)
+>>> loss = (w * w).sum()
+>>> loss.backward()
+>>> w.grad
+array([2., 4., 6.])
+
+**An operation of your own** is its value and, for each input, the function that turns the
+gradient of the output into the gradient of that input:
+
+>>> import numpy as np
+>>> from recurra.autograd import Tensor, node
+>>> def softplus(x):
+...     a = x.data
+...     return node("softplus", np.logaddexp(0, a), (x, lambda g: g / (1 + np.exp(-a))))
+>>> x = Tensor([0.0], requires_grad=True)
+>>> softplus(x).sum().backward()
+>>> x.grad
+array([0.5])
+
+`fused_node` is for operations with several outputs, or with one backward function that makes all
+gradients together, as the recurrent layers have.
+
+What holds: float32 and float64 are never mixed. The graph alone decides the order of every sum,
+so the same program gives the same gradients. A graph is walked once, and its memory is freed on
+the way. Gradients of gradients are not recorded.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from recurra import checks
+from recurra.graph import Backward, Node, is_recording, no_grad
+from recurra.results import Array
+from recurra.tensor import Axes, Operand, Tensor
+
+__all__ = [
+    "Axes",
+    "Operand",
+    "Tensor",
+    "any_requires_grad",
+    "as_tensor",
+    "fused_node",
+    "is_recording",
+    "no_grad",
+    "node",
+]
+
+
+def fused_node(
+    name: str, outputs: Sequence[Array], parents: Sequence[Tensor], backward: Backward
+) -> tuple[Tensor, ...]:
+    """The tensors of an operation with any number of outputs.
+
+    `backward` takes the gradient of each output, None for an output that was not used, and
+    returns the gradient of each parent, None where nothing flows. It runs once, and only if a
+    parent requires grad; what it closes over is freed then. `name` appears in errors.
+
+    >>> import numpy as np
+    >>> from recurra.autograd import Tensor, fused_node
+    >>> def polar(r, phi):
+    ...     x, y = r.data * np.cos(phi.data), r.data * np.sin(phi.data)
+    ...     def backward(dx, dy):
+    ...         dx, dy = (np.zeros_like(x) if g is None else g for g in (dx, dy))
+    ...         return (x * dx + y * dy) / r.data, x * dy - y * dx
+    ...     return fused_node("polar", (x, y), (r, phi), backward)
+    >>> r, phi = Tensor([2.0], requires_grad=True), Tensor([0.0], requires_grad=True)
+    >>> x, y = polar(r, phi)
+    >>> y.sum().backward()
+    >>> r.grad, phi.grad
+    (array([0.]), array([2.]))
+    """
+    dtype = parents[0].dtype
+    for parent in parents:
+        checks.float_array(name, "input", parent.data, dtype)
+    tensors = tuple(Tensor(checks.float_array(name, "output", array, dtype)) for array in outputs)
+    if any_requires_grad(parents):
+        sources = [parent._source() if parent.requires_grad else None for parent in parents]
+        made_by = Node(name, [tensor.data for tensor in tensors], sources, backward)
+        for i, tensor in enumerate(tensors):
+            tensor.requires_grad, tensor._made_by = True, (made_by, i)
+    return tensors
+
+
+def node(name: str, value: object, *inputs: tuple[Tensor, Callable[[Array], Array]]) -> Tensor:
+    """The tensor of an operation with one output.
+
+    Each input comes with a function from the gradient of the output to its own. Only those of
+    inputs that require grad are called and kept. The module's text has an example.
+    """
+    parents = [parent for parent, _ in inputs]
+    functions = [function if parent.requires_grad else None for parent, function in inputs]
+
+    def backward(gradient: Array) -> list[Array | None]:
+        return [function and function(gradient) for function in functions]
+
+    return fused_node(name, (np.asarray(value),), parents, backward)[0]
+
+
+def any_requires_grad(tensors: Iterable[Tensor]) -> bool:
+    """Whether an operation on `tensors` is recorded now: what it saves is for nothing if not."""
+    return is_recording() and any(tensor.requires_grad for tensor in tensors)
+
+
+def as_tensor(
+    operation: str, argument: str, value: Operand, dtype: DTypeLike | None = None
+) -> Tensor:
+    """`value` as a tensor: a number takes `dtype`, an array or a tensor must have it already."""
+    if isinstance(value, Tensor):
+        checks.float_array(operation, argument, value.data, dtype)
+        return value
+    if isinstance(value, int | float | np.integer) and not isinstance(value, np.floating):
+        return Tensor(np.asarray(value, dtype or np.float64))
+    return Tensor(checks.float_array(operation, argument, value, dtype))

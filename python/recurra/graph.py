@@ -1,0 +1,167 @@
+"""The graph behind `recurra.autograd`: nodes, the walk back through them, and `no_grad`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
+
+import numpy as np
+
+from recurra.results import Array
+
+if TYPE_CHECKING:
+    from recurra.tensor import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Backward: TypeAlias = Callable[..., Sequence[Array | None]]
+Source: TypeAlias = "tuple[Node | Tensor, int]"
+"""Where a value came from: a node and the number of its output, or a leaf and the version of its
+values. Sources, not tensors, are what a node keeps: a result nobody else holds is freed early."""
+
+
+class _Mode(threading.local):
+    recording = True
+
+
+_mode = _Mode()
+
+
+def is_recording() -> bool:
+    """Whether operations in this thread record how to take gradients back (see `no_grad`)."""
+    return _mode.recording
+
+
+class no_grad:  # noqa: N801 (reads as a verb where it is used)
+    """Record nothing in this thread: results inside need no gradient and keep nothing for one.
+
+    A context manager or a decorator, which nests:
+
+    >>> import recurra
+    >>> w = recurra.Tensor([1.0], requires_grad=True)
+    >>> with recurra.no_grad():
+    ...     y = w * 2
+    >>> y.requires_grad
+    False
+    >>> @recurra.no_grad()
+    ... def predict(w):
+    ...     return w * 2
+    >>> predict(w).requires_grad
+    False
+    """
+
+    def __init__(self) -> None:
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._before.append(_mode.recording)
+        _mode.recording = False
+
+    def __exit__(self, *exception: object) -> None:
+        _mode.recording = self._before.pop()
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        # The body of a generator or coroutine runs after the call returns: it would record.
+        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+            raise TypeError("no_grad: function: expected a plain function, got one that suspends")
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            with no_grad():
+                return function(*args, **kwargs)
+
+        return call
+
+
+class Node:
+    """One operation: where its inputs came from, and how gradients of its outputs go back."""
+
+    __slots__ = ("backward", "name", "outputs", "sources")
+
+    def __init__(
+        self,
+        name: str,
+        outputs: Sequence[Array],
+        sources: Sequence[Source | None],
+        backward: Backward,
+    ) -> None:
+        self.name = name
+        self.outputs = [(array.shape, array.dtype) for array in outputs]
+        self.sources = sources
+        self.backward: Backward | None = backward
+
+    def give_back(self, gradients: Sequence[Array | None]) -> Iterator[tuple[Source, Array]]:
+        """The gradient for each source that wants one; what was saved for it is freed."""
+        backward, sources = self.backward, self.sources
+        self.backward, self.sources = None, ()
+        if backward is None or all(gradient is None for gradient in gradients):
+            return
+        for i, (source, gradient) in enumerate(zip(sources, backward(*gradients), strict=True)):
+            if source is not None and gradient is not None:
+                self._check(i, gradient, *_form(source))
+                yield source, gradient
+
+    def _check(self, i: int, found: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        if found.shape != shape or found.dtype != dtype:
+            raise ValueError(
+                f"{self.name}: gradient of input {i}: expected {dtype} {shape}, "
+                f"got {found.dtype} {found.shape}"
+            )
+
+
+def backpropagate(root: Source, gradient: Array) -> list[tuple[Tensor, Array]]:
+    """Each leaf under `root` with its gradient, given the gradient of `root`.
+
+    A node's turn comes when all its users had theirs. Gradients that meet are added in that
+    order, which the graph alone decides. They may share memory: the caller copies what it keeps.
+    """
+    met = {root: gradient}
+    for node in _order(root):
+        outputs = [met.pop((node, i), None) for i in range(len(node.outputs))]
+        for source, back in node.give_back(outputs):
+            met[source] = met[source] + back if source in met else back
+    return [(leaf, total) for (leaf, _), total in met.items() if not isinstance(leaf, Node)]
+
+
+def _order(root: Source) -> list[Node]:
+    """The nodes under `root`, users first. Without recursion: graphs are as deep as time is."""
+    finished: list[Node] = []
+    seen: set[Node] = set()
+    stack: list[tuple[Source, bool]] = [(root, False)]
+    while stack:
+        (node, version), is_done = stack.pop()
+        if not isinstance(node, Node):
+            _refuse_updated(node, version)
+        elif is_done:
+            finished.append(node)
+        elif node not in seen:
+            _refuse_used(node)
+            seen.add(node)
+            stack.append(((node, version), True))
+            stack.extend((source, False) for source in node.sources if source is not None)
+    return finished[::-1]
+
+
+def _refuse_used(node: Node) -> None:
+    if node.backward is None:
+        raise RuntimeError(
+            f"backward: graph: expected one that was not walked yet, got a {node.name} whose "
+            "values were freed by an earlier backward; add the losses and call backward once, or "
+            "detach() what is carried over (such as a recurrent state)"
+        )
+
+
+def _refuse_updated(leaf: Tensor, version: int) -> None:
+    if leaf.version != version:
+        raise RuntimeError(
+            f"backward: graph: expected a leaf of shape {leaf.shape} as the forward pass used it, "
+            "got one updated since; call backward before the optimizer's step"
+        )
+
+
+def _form(source: Source) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    origin, number = source
+    return origin.outputs[number] if isinstance(origin, Node) else (origin.shape, origin.dtype)

@@ -1,0 +1,266 @@
+"""Modules: parameters under names, and the layers that own them.
+
+A `Module` is a plain class. Its parameters and sub-modules are its attributes, also inside lists,
+tuples and dicts, in the order they were set; nothing has to be registered:
+
+>>> import numpy as np
+>>> import recurra
+>>> class Tagger(recurra.Module):
+...     def __init__(self, features, tags):
+...         self.rnn = recurra.GRU(features, 16, bidirectional=True)
+...         self.out = recurra.Linear(32, tags)
+...
+...     def forward(self, x, lengths=None):
+...         y, _ = self.rnn(x, lengths=lengths)
+...         return self.out(y)
+>>> model = Tagger(features=8, tags=3)
+>>> model(np.zeros((2, 5, 8), np.float32)).shape
+(2, 5, 3)
+>>> model
+Tagger(
+  rnn: GRU(8, 16, bidirectional=True)
+  out: Linear(32, 3)
+)
+>>> model.num_parameters()
+2595
+>>> [name for name, _ in model.named_parameters()][-2:]
+['out.weight', 'out.bias']
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from reprlib import recursive_repr
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from recurra import checks
+from recurra.autograd import Tensor
+from recurra.results import Array
+
+__all__ = ["LoadReport", "Module", "Parameter", "Sequential"]
+
+
+class Parameter(Tensor):
+    """A tensor that a module learns: it requires grad and owns a contiguous copy of `array`.
+
+    >>> import numpy as np
+    >>> from recurra import Parameter
+    >>> Parameter(np.zeros(2, np.float32))
+    Parameter([0. 0.], dtype=float32, requires_grad=True)
+    """
+
+    __slots__ = ()
+
+    def __init__(self, array: object) -> None:
+        found = checks.float_array("Parameter", "array", array)
+        super().__init__(np.array(found, order="C"), requires_grad=True)
+
+
+class LoadReport(NamedTuple):
+    """What `load_state_dict` left alone."""
+
+    missing: list[str]
+    """Parameters that the mapping had no array for: they keep their values."""
+    unexpected: list[str]
+    """Names that no parameter has."""
+
+
+class Module:
+    """The base of layers and models: subclass it, set attributes, write `forward`.
+
+    Names are PyTorch's: attribute names and positions joined by dots (`rnn.weight_ih_l0`,
+    `layers.2.bias`), a module's own parameters before those of its sub-modules.
+    """
+
+    training: bool = True
+    """Whether dropout is active: see `train` and `eval`."""
+
+    forward: Callable[..., Any]
+    """What calling the module does."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def named_modules(self) -> Iterator[tuple[str, "Module"]]:
+        """This module, named "", and all below it, each once."""
+        seen: set[int] = set()
+        stack: list[tuple[str, Module]] = [("", self)]
+        while stack:
+            name, module = stack.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield name, module
+                prefix = f"{name}." if name else ""
+                below = [(prefix + key, child) for key, child in module._items(Module)]
+                stack.extend(reversed(below))
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Each parameter once, with the first of its names."""
+        seen: set[int] = set()
+        for name, parameter in self._names():
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name, parameter
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Each parameter once."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def num_parameters(self) -> int:
+        """The number of values to learn."""
+        return sum(parameter.size for parameter in self.parameters())
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch dropout on, here and below. Returns the module."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Switch dropout off, here and below. Returns the module."""
+        return self.train(False)
+
+    def state_dict(self) -> dict[str, Array]:
+        """A copy of every parameter by name; a shared one appears under each of its names."""
+        return {name: parameter.data.copy() for name, parameter in self._names()}
+
+    def load_state_dict(
+        self, state: Mapping[str, object], strict: bool = True, *, cast: bool = False
+    ) -> LoadReport:
+        """Copy arrays into the parameters of the same names: all of them or, on an error, none.
+
+        `state` maps names to arrays (tensors and PyTorch's CPU tensors also do). `strict` refuses
+        missing and unexpected names, which are returned otherwise. Shapes must always agree, and
+        so must dtypes unless `cast=True` rounds or widens the given ones.
+
+        >>> import recurra
+        >>> model = recurra.Linear(2, 1)
+        >>> model.load_state_dict({"weight": [[1.0, 2.0]], "bias": [0.5]}, cast=True)
+        LoadReport(missing=[], unexpected=[])
+        >>> model.weight.data
+        array([[1., 2.]], dtype=float32)
+        """
+        own = dict(self._names())
+        arrays = {name: _as_array(value) for name, value in state.items()}
+        report = LoadReport(
+            missing=[name for name in own if name not in arrays],
+            unexpected=[name for name in arrays if name not in own],
+        )
+        faults = _name_faults(report) if strict else []
+        pairs = [(name, own[name], arrays[name]) for name in own if name in arrays]
+        faults += [fault for pair in pairs for fault in _array_faults(*pair, cast)]
+        faults += _sharing_faults(pairs)
+        if faults:
+            raise ValueError("load_state_dict: state: " + "; ".join(faults))
+        converted = [(p, array.astype(p.dtype, copy=False)) for _, p, array in pairs]
+        for parameter, array in converted:
+            parameter.data[...] = array
+            parameter.mark_updated()
+        return report
+
+    def describe(self) -> str:
+        """The arguments that `repr` shows."""
+        return ""
+
+    @recursive_repr()
+    def __repr__(self) -> str:
+        head = type(self).__name__
+        lines = [f"{name}: {module!r}" for name, module in self._items(Module)]
+        if not lines:
+            return f"{head}({self.describe()})"
+        body = "\n".join(lines).replace("\n", "\n  ")
+        return f"{head}({self.describe()}\n  {body}\n)"
+
+    def _names(self, above: tuple["Module", ...] = ()) -> Iterator[tuple[str, Parameter]]:
+        """Every name of every parameter; a module that contains itself is not entered again."""
+        yield from self._items(Parameter)
+        for name, module in self._items(Module):
+            if module is not self and module not in above:
+                for inner, parameter in module._names((*above, self)):
+                    yield f"{name}.{inner}", parameter
+
+    def _items(self, kind: type) -> Iterator[tuple[str, Any]]:
+        for name, value in vars(self).items():
+            yield from _find(name, value, kind)
+
+
+class Sequential(Module):
+    """Modules and plain functions, each called with the result of the one before.
+
+    Of a recurrent layer's `(y, state)` only `y` goes on to the next; the last result is returned
+    as it is. Write a `Module` where the state, `lengths` or a second input is needed.
+
+    >>> import numpy as np
+    >>> import recurra
+    >>> model = recurra.Sequential(
+    ...     recurra.Linear(4, 8), recurra.ops.tanh, recurra.LSTM(8, 16), recurra.Linear(16, 2)
+    ... )
+    >>> model(np.zeros((3, 5, 4), np.float32)).shape
+    (3, 5, 2)
+    >>> list(model.state_dict())[:3]
+    ['0.weight', '0.bias', '2.weight_ih_l0']
+    """
+
+    def __init__(self, *layers: Callable[..., Any]) -> None:
+        self.layers = layers
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.layers[index]
+
+    def forward(self, x: Any) -> Any:
+        for i, layer in enumerate(self.layers):
+            x = layer(x[0] if i and isinstance(x, tuple) else x)
+        return x
+
+    def _items(self, kind: type) -> Iterator[tuple[str, Any]]:
+        for i, layer in enumerate(self.layers):
+            yield from _find(str(i), layer, kind)
+        for name, value in vars(self).items():
+            if value is not self.layers:
+                yield from _find(name, value, kind)
+
+
+def _find(name: str, value: object, kind: type) -> Iterator[tuple[str, Any]]:
+    """Everything of `kind` in an attribute's value, under dotted names."""
+    if isinstance(value, kind):
+        yield name, value
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from _find(f"{name}.{i}", item, kind)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _find(f"{name}.{key}", item, kind)
+
+
+def _as_array(value: object) -> np.ndarray[Any, Any]:
+    return value.data if isinstance(value, Tensor) else np.asarray(value)
+
+
+def _name_faults(report: LoadReport) -> list[str]:
+    return [f"{kind} {', '.join(names)}" for kind, names in report._asdict().items() if names]
+
+
+def _array_faults(
+    name: str, parameter: Parameter, array: np.ndarray[Any, Any], cast: bool
+) -> Iterator[str]:
+    if array.shape != parameter.shape:
+        yield f"{name}: expected shape {parameter.shape}, got {array.shape}"
+    if array.dtype.kind not in "fiu" if cast else array.dtype != parameter.dtype:
+        hint = "" if cast or array.dtype.kind != "f" else " (cast=True converts)"
+        yield f"{name}: expected {parameter.dtype}, got {array.dtype}{hint}"
+
+
+def _sharing_faults(pairs: list[tuple[str, Parameter, np.ndarray[Any, Any]]]) -> Iterator[str]:
+    first: dict[int, tuple[str, np.ndarray[Any, Any]]] = {}
+    for name, parameter, array in pairs:
+        other, values = first.setdefault(id(parameter), (name, array))
+        if not np.array_equal(values, array, equal_nan=True):
+            yield f"{other} and {name} are one parameter: expected equal arrays, got different ones"

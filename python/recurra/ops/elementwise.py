@@ -1,0 +1,94 @@
+"""Functions of one tensor, element by element."""
+
+import numpy as np
+
+from recurra.autograd import Tensor, node
+
+
+def exp(x: Tensor) -> Tensor:
+    """The exponential: e ** x.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.exp(Tensor([0.0])).data
+    array([1.])
+    """
+    y = np.exp(x.data)
+    return node("exp", y, (x, lambda g: g * y))
+
+
+def log(x: Tensor) -> Tensor:
+    """The natural logarithm.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.log(Tensor([1.0])).data
+    array([0.])
+    """
+    a = x.data
+    return node("log", np.log(a), (x, lambda g: g / a))
+
+
+def sqrt(x: Tensor) -> Tensor:
+    """The square root; its gradient at 0 is infinite.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.sqrt(Tensor([4.0])).data
+    array([2.])
+    """
+    y = np.sqrt(x.data)
+    return node("sqrt", y, (x, lambda g: g / (y + y)))
+
+
+def tanh(x: Tensor) -> Tensor:
+    """The hyperbolic tangent.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.tanh(Tensor([0.0, 100.0])).data
+    array([0., 1.])
+    """
+    y = np.tanh(x.data)
+    return node("tanh", y, (x, lambda g: g * (1 - y * y)))
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + e ** -x), without overflow.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.sigmoid(Tensor([-1000.0, 0.0, 1000.0])).data
+    array([0. , 0.5, 1. ])
+    """
+    y = (1 + np.tanh(x.data / 2)) / 2
+    return node("sigmoid", y, (x, lambda g: g * y * (1 - y)))
+
+
+def relu(x: Tensor) -> Tensor:
+    """max(x, 0); its gradient at 0 is 0.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.relu(Tensor([-1.0, 2.0])).data
+    array([0., 2.])
+    """
+    a = x.data
+    return node("relu", np.maximum(a, 0), (x, lambda g: g * (a > 0)))
+
+
+def abs(x: Tensor) -> Tensor:
+    """|x|; its gradient at 0 is 0.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.abs(Tensor([-1.0, 2.0])).data
+    array([1., 2.])
+    """
+    a = x.data
+    return node("abs", np.abs(a), (x, lambda g: g * np.sign(a)))
+
+
+def clip(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
+    """x limited to low..high; None is no limit. The gradient is 0 outside and whole at the limits.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.clip(Tensor([-3.0, 0.5, 3.0]), -1, 1).data
+    array([-1. ,  0.5,  1. ])
+    """
+    y = np.clip(x.data, low, high)
+    inside = y == x.data
+    return node("clip", y, (x, lambda g: g * inside))

@@ -1,0 +1,82 @@
+"""Sums, means and maxima over axes, and the softmax functions made of them."""
+
+import numpy as np
+
+from recurra.autograd import Axes, Tensor, node
+from recurra.results import Array
+
+
+def sum(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The sum over `axis`, which stays with length 1 if `keepdims`.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0).data
+    array([4., 6.])
+    """
+    a = x.data
+    y = a.sum(axis, keepdims=keepdims)
+    return node("sum", y, (x, lambda g: _stretch(g, a, axis)))
+
+
+def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The mean over `axis`, which stays with length 1 if `keepdims`.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.mean(Tensor([[1.0, 2.0], [3.0, 4.0]])).item()
+    2.5
+    """
+    a = x.data
+    y = a.mean(axis, keepdims=keepdims)
+    count = a.size // (np.size(y) or 1)
+    return node("mean", y, (x, lambda g: _stretch(g, a, axis) / count))
+
+
+def max(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The maximum over `axis`; equal maxima share the gradient evenly.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.max(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1).data
+    array([2., 4.])
+    """
+    a = x.data
+    y = a.max(axis, keepdims=keepdims)
+
+    def backward(g: Array) -> Array:
+        is_max = (a == _stretch(y, a, axis)) | np.isnan(a)
+        share: Array = is_max / is_max.sum(axis, keepdims=True, dtype=a.dtype)
+        return _stretch(g, a, axis) * share
+
+    return node("max", y, (x, backward))
+
+
+def softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """e ** x divided by its sum over `axis`, without overflow.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.softmax(Tensor([1000.0, 1000.0])).data
+    array([0.5, 0.5])
+    """
+    e = np.exp(x.data - x.data.max(axis, keepdims=True))
+    y = e / e.sum(axis, keepdims=True)
+    return node("softmax", y, (x, lambda g: y * (g - (g * y).sum(axis, keepdims=True))))
+
+
+def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """The logarithm of `softmax`, exact where softmax itself would round to 0.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.log_softmax(Tensor([0.0, 1000.0])).data
+    array([-1000.,     0.])
+    """
+    shifted = x.data - x.data.max(axis, keepdims=True)
+    y = shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))
+    return node("log_softmax", y, (x, lambda g: g - np.exp(y) * g.sum(axis, keepdims=True)))
+
+
+def _stretch(reduced: Array, whole: Array, axis: Axes) -> Array:
+    """`reduced`, the result of reducing `whole` over `axis`, repeated to the shape of `whole`."""
+    if axis is None:
+        reduced = np.reshape(reduced, (1,) * whole.ndim)
+    elif np.ndim(reduced) != whole.ndim:
+        reduced = np.expand_dims(reduced, axis)
+    return np.broadcast_to(reduced, whole.shape)

@@ -1,0 +1,105 @@
+"""Operations that move elements without changing them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from recurra.autograd import Operand, Tensor, as_tensor, fused_node, node
+from recurra.ops.arithmetic import operands, sum_to
+from recurra.results import Array
+
+
+def reshape(x: Tensor, shape: int | tuple[int, ...]) -> Tensor:
+    """The elements in the same order under another shape; one length may be -1.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.reshape(Tensor([[1.0, 2.0], [3.0, 4.0]]), (-1,)).data
+    array([1., 2., 3., 4.])
+    """
+    return node("reshape", x.data.reshape(shape), (x, lambda g: g.reshape(x.shape)))
+
+
+def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
+    """The axes in another order; None reverses them.
+
+    >>> import numpy as np
+    >>> from recurra import Tensor, ops
+    >>> ops.transpose(Tensor(np.ones((2, 3, 4))), (1, 0, 2)).shape
+    (3, 2, 4)
+    """
+    back = None if axes is None else np.argsort([axis % x.ndim for axis in axes])
+    return node("transpose", x.data.transpose(axes), (x, lambda g: g.transpose(back)))
+
+
+def getitem(x: Tensor, index: Any) -> Tensor:
+    """x[index] with what NumPy takes: integers, slices, ..., None, integer and boolean arrays.
+
+    An element taken twice gets both gradients.
+
+    >>> import numpy as np
+    >>> from recurra import Tensor, ops
+    >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> ops.getitem(x, np.array([0, 0, 2])).sum().backward()
+    >>> x.grad
+    array([2., 0., 1.])
+    """
+    parts = index if isinstance(index, tuple) else (index,)
+    # A private copy: the caller may fill the same index array again before backward.
+    parts = tuple(np.array(p) if isinstance(p, np.ndarray | list) else p for p in parts)
+
+    def backward(g: Array) -> Array:
+        dx = np.zeros(x.shape, x.dtype)
+        if any(isinstance(part, np.ndarray) for part in parts):
+            np.add.at(dx, parts, g)
+        else:
+            dx[parts] = g
+        return dx
+
+    return node("getitem", x.data[parts], (x, backward))
+
+
+def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """The tensors one after the other along an axis they have.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.concatenate([Tensor([1.0]), Tensor([2.0, 3.0])]).data
+    array([1., 2., 3.])
+    """
+    parts = [as_tensor("concatenate", f"tensors[{i}]", part) for i, part in enumerate(tensors)]
+    ends = np.cumsum([part.shape[axis] for part in parts])[:-1]
+    y = np.concatenate([part.data for part in parts], axis)
+    return fused_node("concatenate", (y,), parts, lambda g: np.split(g, ends, axis))[0]
+
+
+def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """The tensors, all of one shape, beside each other along a new axis.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.stack([Tensor([1.0, 2.0]), Tensor([3.0, 4.0])], axis=1).data
+    array([[1., 3.],
+           [2., 4.]])
+    """
+    parts = [as_tensor("stack", f"tensors[{i}]", part) for i, part in enumerate(tensors)]
+    y = np.stack([part.data for part in parts], axis)
+    return fused_node("stack", (y,), parts, lambda g: list(np.moveaxis(g, axis, 0)))[0]
+
+
+def where(condition: object, a: Operand, b: Operand) -> Tensor:
+    """a where the boolean array `condition` holds, b elsewhere; all three broadcast.
+
+    >>> import numpy as np
+    >>> from recurra import Tensor, ops
+    >>> ops.where(np.array([True, False]), Tensor([1.0, 2.0]), 0).data
+    array([1., 0.])
+    """
+    mask = np.array(condition)
+    if mask.dtype != np.bool_:
+        raise TypeError(f"where: condition: expected booleans, got {mask.dtype}")
+    a, b = operands("where", a, b)
+    return node(
+        "where",
+        np.where(mask, a.data, b.data),
+        (a, lambda g: sum_to(np.where(mask, g, 0), a.shape)),
+        (b, lambda g: sum_to(np.where(mask, 0, g), b.shape)),
+    )

@@ -1,0 +1,122 @@
+"""A stack of recurrent layers: reading its inputs, running its cells in order, joining results.
+
+One `Stack` serves three users: layers with gradients, packed layers and single steps. They differ
+in what runs a cell, and in whether values are tensors or arrays.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recurra import checks, ops
+from recurra.autograd import Tensor, as_tensor
+from recurra.results import Array
+
+__all__ = ["ARRAYS", "TENSORS", "Kind", "Stack"]
+
+
+class Kind(NamedTuple):
+    """How values are read and joined."""
+
+    read: Callable[[str, str, Any, Any], Any]
+    concatenate: Callable[..., Any]
+    stack: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The sizes of `num_layers` layers of a cell in one or two `directions`.
+
+    `widths` has the features of each state: (P,) for `h`, or (P, H) for `h` and `c`; P is also
+    the number of features that one direction puts out. Cells are numbered layer by layer, forward
+    before reverse.
+    """
+
+    name: str
+    input_size: int
+    widths: tuple[int, ...]
+    num_layers: int
+    directions: int
+    dtype: np.dtype[Any]
+
+    @property
+    def cells(self) -> int:
+        return self.num_layers * self.directions
+
+    def run(
+        self,
+        kind: Kind,
+        cell: Callable[..., tuple[Any, ...]],
+        x: Any,
+        state: Any,
+        *,
+        letters: str = "(B, T, I)",
+        between: Callable[[Any], Any] | None = None,
+    ) -> tuple[Any, Any]:
+        """The output of the last layer and the state of all.
+
+        `cell(i, x, *state)` returns the output of cell `i` and then its states; `between` is
+        done to the input of every layer but the first.
+        """
+        x = self._read_x(kind, x, letters)
+        states = self._split(kind, state, x.shape[0])
+        finals = []
+        for first in range(0, self.cells, self.directions):
+            x = between(x) if between and first else x
+            outputs = []
+            for i in range(first, first + self.directions):
+                output, *final = cell(i, x, *states[i])
+                outputs.append(output)
+                finals.append(final)
+            x = outputs[0] if len(outputs) == 1 else kind.concatenate(outputs, axis=-1)
+        return x, self._join(kind, finals)
+
+    def _read_x(self, kind: Kind, x: Any, letters: str) -> Any:
+        x = kind.read(self.name, "x", x, self.dtype)
+        if x.ndim != letters.count(",") + 1 or x.shape[-1] != self.input_size:
+            wanted = letters.replace("I", f"I = {self.input_size}")
+            raise ValueError(f"{self.name}: x: expected shape {wanted}, got {x.shape}")
+        return x
+
+    def _split(self, kind: Kind, state: Any, rows: int) -> list[tuple[Any, ...]]:
+        """The states of each cell; none where there is no state."""
+        if state is None:
+            return [()] * self.cells
+        parts = (state,) if len(self.widths) == 1 else state
+        if not isinstance(parts, tuple | list) or len(parts) != len(self.widths):
+            raise TypeError(f"{self.name}: state: expected (h, c), got {_describe(state)}")
+        names = ("state h", "state c")[: len(self.widths)]
+        read = [kind.read(self.name, *pair, self.dtype) for pair in zip(names, parts, strict=True)]
+        for name, part, width in zip(names, read, self.widths, strict=True):
+            letters = "(L*D, B, H)" if width == self.widths[-1] else "(L*D, B, P)"
+            checks.shape(self.name, name, part, letters, (self.cells, rows, width))
+        return [tuple(part[i] for part in read) for i in range(self.cells)]
+
+    def _join(self, kind: Kind, finals: Sequence[Sequence[Any]]) -> Any:
+        if len(finals) == 1:
+            parts = [part[None] for part in finals[0]]
+        else:
+            parts = [kind.stack(part) for part in zip(*finals, strict=True)]
+        return parts[0] if len(self.widths) == 1 else tuple(parts)
+
+
+def _describe(state: Any) -> str:
+    name = type(state).__name__
+    return f"{name} of length {len(state)}" if isinstance(state, tuple | list) else name
+
+
+def _read_array(operation: str, argument: str, value: Any, dtype: Any) -> Array:
+    if isinstance(value, Tensor):
+        if value.requires_grad:
+            raise TypeError(
+                f"{operation}: {argument}: expected a value without gradient, got a tensor that "
+                "requires grad; make it under no_grad() or detach() it"
+            )
+        value = value.data
+    return checks.float_array(operation, argument, value, dtype)
+
+
+TENSORS = Kind(as_tensor, ops.concatenate, ops.stack)
+ARRAYS = Kind(_read_array, np.concatenate, np.stack)

@@ -1,0 +1,26 @@
+"""What all tests share."""
+
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+import recurra
+from recurra import _core
+
+# How long an example takes says nothing on a shared machine.
+hypothesis.settings.register_profile("recurra", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("recurra")
+
+
+def pytest_report_header() -> str:
+    return f"recurra: {_core.version()}, {_core.isa()}, {recurra.get_num_threads()} threads"
+
+
+@pytest.fixture(autouse=True)
+def _same_threads_afterwards() -> Iterator[None]:
+    """A test that sets the number of threads sets it for itself alone."""
+    before = recurra.get_num_threads()
+    yield
+    if recurra.get_num_threads() != before:
+        recurra.set_num_threads(before)

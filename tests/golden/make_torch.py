@@ -1,0 +1,287 @@
+"""Make torch_layers.npz, torch_charlm.npz, torch_losses.npz and torch_optim.npz with PyTorch.
+
+    python make_torch.py OUT_DIR            recompute the numbers for the inputs stored beside this
+                                            file, print how far they are from the stored ones
+    python make_torch.py OUT_DIR --seed N   the same cases with newly drawn inputs
+
+Needs torch and NumPy. Everything is float64 on one thread; a right float64 implementation agrees to
+about 1e-12. Keys (B rows, T steps, I inputs, H hidden units, L layers, D directions, V symbols):
+
+torch_layers.npz   "meta": one line a case, "KEY KIND num_layers=.. bidirectional=.. bias=..
+    lengths=.. proj_size=..". KEY/x (B, T, I), KEY/h0, KEY/c0 (L*D, B, H), KEY/lengths (B,),
+    KEY/param/NAME with PyTorch's names; KEY/y, KEY/h_n, KEY/c_n; and the gradients KEY/dx, KEY/dh0,
+    KEY/dc0, KEY/grad/NAME of sum(gy * y) + sum(gh * h_n) [+ sum(gc * c_n)].
+torch_charlm.npz   Embedding, 2-layer LSTM, Linear; Adam(lr=0.02), gradients clipped to norm 1; 40
+    steps over ids (B, 4*T + 1): step k takes window k % 4 of T = 9 symbols, the state is carried
+    from window to window, its gradient is not, and a pass of 4 windows starts from zeros.
+    start/NAME, end/NAME: the parameters; losses (40,), grad_norms (40,) before clipping.
+torch_losses.npz   CASE/input, CASE/target; CASE/loss, CASE/dinput.
+torch_optim.npz    CASE/start0, start1: two parameters; CASE/grads0, grads1: 12 gradients;
+    CASE/after0, after1: the parameters after each step. clip_norm/grad0, grad1; total, clipped0,
+    clipped1.
+"""
+
+import argparse
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+HERE = Path(__file__).parent
+Arrays = dict[str, np.ndarray]
+
+B, T, I, H = 4, 7, 5, 6
+LENGTHS = [5, 7, 1, 3]
+KINDS = ("RNN_tanh", "RNN_relu", "LSTM", "GRU")
+
+
+# --- Layers
+
+
+def layer_cases() -> list[str]:
+    """Return the lines of meta, without their keys."""
+    cases = [
+        (kind, layers, both, bias, lengths, projection)
+        for kind, layers, both, bias, lengths, projection in itertools.product(
+            KINDS, (1, 2), (False, True), (True, False), (False, True), (0, 3)
+        )
+        if (kind == "LSTM" or not projection) and (bias or (layers == 1 and not lengths))
+    ]
+    cases += [("LSTM", 3, True, True, True, 0), ("GRU", 3, True, True, True, 0)]
+    fields = "{} num_layers={} bidirectional={} bias={} lengths={} proj_size={}"
+    return [fields.format(*case) for case in cases]
+
+
+def build(line: str) -> tuple[torch.nn.RNNBase, dict[str, str]]:
+    """Return the layer that a line of meta describes, and the line's settings."""
+    _, kind, *settings = line.split()
+    s = dict(item.split("=") for item in settings)
+    options = {
+        "num_layers": int(s["num_layers"]),
+        "bidirectional": s["bidirectional"] == "True",
+        "bias": s["bias"] == "True",
+        "batch_first": True,
+    }
+    if kind.startswith("RNN"):
+        return torch.nn.RNN(I, H, nonlinearity=kind[4:], **options), s
+    if kind == "LSTM":
+        return torch.nn.LSTM(I, H, proj_size=int(s["proj_size"]), **options), s
+    return torch.nn.GRU(I, H, **options), s
+
+
+def draw_layers(rng: np.random.Generator) -> Arrays:
+    meta = [f"c{n:03d} {line}" for n, line in enumerate(layer_cases())]
+    out: Arrays = {"meta": np.array(meta)}
+    for line in meta:
+        (layer, s), key = build(line), line.split()[0]
+        directions = 2 if layer.bidirectional else 1
+        stack, features = layer.num_layers * directions, layer.proj_size or H
+        shapes = {"x": (B, T, I), "gy": (B, T, directions * features)}
+        shapes |= {"h0": (stack, B, features), "gh": (stack, B, features)}
+        if isinstance(layer, torch.nn.LSTM):
+            shapes |= {"c0": (stack, B, H), "gc": (stack, B, H)}
+        out |= {f"{key}/{name}": rng.normal(size=shape) for name, shape in shapes.items()}
+        out[f"{key}/lengths"] = np.array(LENGTHS if s["lengths"] == "True" else [T] * B)
+        for name, p in layer.named_parameters():
+            out[f"{key}/param/{name}"] = rng.uniform(-1, 1, p.shape) / np.sqrt(H)
+    return out
+
+
+def answer_layers(data: Arrays) -> Arrays:
+    out: Arrays = {}
+    for line in data["meta"]:
+        key = line.split()[0]
+        case = {k.removeprefix(f"{key}/"): v for k, v in data.items() if k.startswith(f"{key}/")}
+        out |= {f"{key}/{k}": v for k, v in answer_layer(line, case).items()}
+    return out
+
+
+def answer_layer(line: str, case: Arrays) -> Arrays:
+    layer, s = build(line)
+    load(layer, case, "param/")
+    x, *state = [torch.tensor(case[k], requires_grad=True) for k in ("x", "h0", "c0") if k in case]
+    hx = tuple(state) if len(state) == 2 else state[0]
+    if s["lengths"] == "True":
+        lengths = torch.tensor(case["lengths"])
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        y, last = layer(packed, hx)
+        y, _ = pad_packed_sequence(y, batch_first=True, total_length=T)
+    else:
+        y, last = layer(x, hx)
+    outputs = [y, *last] if len(state) == 2 else [y, last]
+    weights = [torch.tensor(case[k]) for k in ("gy", "gh", "gc") if k in case]
+    sum((a * b).sum() for a, b in zip(outputs, weights, strict=True)).backward()
+    out = {k: array(v) for k, v in zip(("y", "h_n", "c_n"), outputs, strict=False)}
+    out |= {k: array(v.grad) for k, v in zip(("dx", "dh0", "dc0"), (x, *state), strict=False)}
+    return out | {f"grad/{name}": array(p.grad) for name, p in layer.named_parameters()}
+
+
+# --- Character language model
+
+SYMBOLS, EMBEDDING, HIDDEN, ROWS, WINDOW, STEPS = 11, 6, 8, 5, 9, 40
+
+
+def language_model() -> torch.nn.ModuleDict:
+    return torch.nn.ModuleDict(
+        {
+            "embedding": torch.nn.Embedding(SYMBOLS, EMBEDDING),
+            "rnn": torch.nn.LSTM(EMBEDDING, HIDDEN, 2, batch_first=True),
+            "fc": torch.nn.Linear(HIDDEN, SYMBOLS),
+        }
+    )
+
+
+def draw_charlm(rng: np.random.Generator) -> Arrays:
+    out = {"ids": rng.integers(SYMBOLS, size=(ROWS, 4 * WINDOW + 1))}
+    for name, p in language_model().named_parameters():
+        one = name.startswith("embedding")
+        draw = rng.normal(size=p.shape) if one else rng.uniform(-1, 1, p.shape) / np.sqrt(HIDDEN)
+        out[f"start/{name}"] = draw
+    return out
+
+
+def answer_charlm(data: Arrays) -> Arrays:
+    model, ids, state = language_model(), torch.tensor(data["ids"]), None
+    load(model, data, "start/")
+    adam, losses, norms = torch.optim.Adam(model.parameters(), lr=0.02), [], []
+    for step in range(STEPS):
+        at = step % 4 * WINDOW
+        y, state = model["rnn"](model["embedding"](ids[:, at : at + WINDOW]), state if at else None)
+        state = tuple(s.detach() for s in state)
+        targets = ids[:, at + 1 : at + 1 + WINDOW].reshape(-1)
+        loss = torch.nn.functional.cross_entropy(model["fc"](y).reshape(-1, SYMBOLS), targets)
+        adam.zero_grad()
+        loss.backward()
+        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).item())
+        adam.step()
+        losses.append(loss.item())
+    out = {"losses": np.array(losses), "grad_norms": np.array(norms)}
+    return out | {f"end/{name}": array(p) for name, p in model.named_parameters()}
+
+
+# --- Losses
+
+LOSSES: dict[str, Callable[..., torch.Tensor]] = {
+    "cross_entropy": torch.nn.functional.cross_entropy,
+    "mse": torch.nn.functional.mse_loss,
+}
+
+
+def draw_losses(rng: np.random.Generator) -> Arrays:
+    out = {}
+    for reduction in ("mean", "sum"):
+        out[f"cross_entropy_{reduction}/input"] = rng.normal(size=(6, 9))
+        out[f"cross_entropy_{reduction}/target"] = rng.integers(9, size=6)
+        out[f"mse_{reduction}/input"] = rng.normal(size=(4, 5))
+        out[f"mse_{reduction}/target"] = rng.normal(size=(4, 5))
+    return out
+
+
+def answer_losses(data: Arrays) -> Arrays:
+    out = {}
+    for case in sorted({key.split("/")[0] for key in data}):
+        name, reduction = case.rsplit("_", 1)
+        x = torch.tensor(data[f"{case}/input"], requires_grad=True)
+        loss = LOSSES[name](x, torch.tensor(data[f"{case}/target"]), reduction=reduction)
+        loss.backward()
+        out |= {f"{case}/loss": array(loss), f"{case}/dinput": array(x.grad)}
+    return out
+
+
+# --- Optimizers
+
+SHAPES = ((3, 4), (5,))
+OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, float]]] = {
+    "sgd": (torch.optim.SGD, {"lr": 0.05}),
+    "sgd_momentum": (torch.optim.SGD, {"lr": 0.05, "momentum": 0.9}),
+    "sgd_nesterov": (
+        torch.optim.SGD,
+        {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
+    ),
+    "adam": (torch.optim.Adam, {"lr": 0.01}),
+    "adamw": (torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.1}),
+}
+
+
+def draw_optim(rng: np.random.Generator) -> Arrays:
+    out = {}
+    for i, shape in enumerate(SHAPES):
+        for name in OPTIMIZERS:
+            out[f"{name}/start{i}"] = rng.normal(size=shape)
+            out[f"{name}/grads{i}"] = rng.normal(size=(12, *shape))
+        out[f"clip_norm/grad{i}"] = 3 * rng.normal(size=shape)
+    return out
+
+
+def answer_optim(data: Arrays) -> Arrays:
+    out: Arrays = {}
+    for name, (optimizer, options) in OPTIMIZERS.items():
+        parameters = [torch.nn.Parameter(torch.tensor(data[f"{name}/start{i}"])) for i in (0, 1)]
+        steps = optimizer(parameters, **options)
+        after: list[list[np.ndarray]] = [[], []]
+        for grads in zip(data[f"{name}/grads0"], data[f"{name}/grads1"], strict=True):
+            for p, grad in zip(parameters, grads, strict=True):
+                p.grad = torch.tensor(grad)
+            steps.step()
+            for p, seen in zip(parameters, after, strict=True):
+                seen.append(array(p))
+        out |= {f"{name}/after{i}": np.stack(seen) for i, seen in enumerate(after)}
+    return out | answer_clip(data)
+
+
+def answer_clip(data: Arrays) -> Arrays:
+    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in SHAPES]
+    for i, p in enumerate(parameters):
+        p.grad = torch.tensor(data[f"clip_norm/grad{i}"])
+    total = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    out = {f"clip_norm/clipped{i}": array(p.grad) for i, p in enumerate(parameters)}
+    return out | {"clip_norm/total": array(total)}
+
+
+# --- All of them
+
+
+def array(t: torch.Tensor) -> np.ndarray:
+    return t.detach().numpy().copy()
+
+
+def load(module: torch.nn.Module, data: Arrays, prefix: str) -> None:
+    with torch.no_grad():
+        for name, p in module.named_parameters():
+            p.copy_(torch.tensor(data[prefix + name]))
+
+
+FILES: dict[str, tuple[Callable[[np.random.Generator], Arrays], Callable[[Arrays], Arrays]]] = {
+    "torch_layers": (draw_layers, answer_layers),
+    "torch_charlm": (draw_charlm, answer_charlm),
+    "torch_losses": (draw_losses, answer_losses),
+    "torch_optim": (draw_optim, answer_optim),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the golden numbers with PyTorch.")
+    parser.add_argument("out", type=Path, metavar="OUT_DIR")
+    parser.add_argument("--seed", type=int, help="draw new inputs")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name, (draw, answer) in FILES.items():
+        if arguments.seed is None:
+            stored = dict(np.load(HERE / f"{name}.npz"))
+            answers = answer(stored)
+            far = max(np.abs(value - stored[key]).max() for key, value in answers.items())
+            print(f"{name}: {len(answers)} answers, at most {far:.1e} from the stored ones")
+        else:
+            stored = draw(np.random.default_rng(arguments.seed))
+            answers = answer(stored)
+            print(f"{name}: {len(answers)} answers for seed {arguments.seed}")
+        np.savez_compressed(arguments.out / f"{name}.npz", **(stored | answers))
+
+
+if __name__ == "__main__":
+    main()

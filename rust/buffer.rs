@@ -28,7 +28,9 @@ struct Block {
 impl Drop for Block {
     fn drop(&mut self) {
         // SAFETY: `allocate` made the block with this layout, whose size is above zero.
-        unsafe { dealloc(self.start.as_ptr(), Layout::from_size_align_unchecked(self.bytes, ALIGN)) };
+        unsafe {
+            dealloc(self.start.as_ptr(), Layout::from_size_align_unchecked(self.bytes, ALIGN))
+        };
     }
 }
 
@@ -86,7 +88,8 @@ unsafe impl<T: Element> Sync for Buffer<T> {}
 impl<T: Element> Buffer<T> {
     /// Reserves `len` elements; `purpose` is named when there is no memory for them.
     pub fn new(len: usize, purpose: &'static str) -> Result<Self> {
-        let bytes = len.checked_mul(size_of::<T>()).ok_or(Error::Memory { purpose, bytes: None })?;
+        let bytes =
+            len.checked_mul(size_of::<T>()).ok_or(Error::Memory { purpose, bytes: None })?;
         let block = match bytes {
             0 => None,
             _ => Block::reuse(bytes).or_else(|| Block::allocate(bytes)),
@@ -193,7 +196,9 @@ mod tests {
 
     #[test]
     fn parts_are_measured_as_they_are_cut() {
-        let cut = |parts: &mut Parts<f32>| [parts.take(5), parts.take(0), parts.take(16)].map(|p| p.addr());
+        let cut = |parts: &mut Parts<f32>| {
+            [parts.take(5), parts.take(0), parts.take(16)].map(|p| p.addr())
+        };
         let mut measured = Parts::measure();
         let offsets = cut(&mut measured);
         let buffer = Buffer::<f32>::new(measured.used(), "a test").unwrap();

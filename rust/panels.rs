@@ -55,8 +55,7 @@ impl<T: Element> Panels<T> {
     /// # Safety
     /// Every place that `source` names is valid for reading `columns` elements at that step.
     pub unsafe fn pack_rows(
-        lanes: usize, k: usize, columns: usize, step: isize,
-        source: impl Fn(usize) -> *const T,
+        lanes: usize, k: usize, columns: usize, step: isize, source: impl Fn(usize) -> *const T,
     ) -> Result<Self> {
         let width = panel_width(lanes);
         let panels = Self::new(lanes, k, columns.div_ceil(width))?;

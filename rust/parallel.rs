@@ -53,14 +53,14 @@ const MAX_THREADS: usize = 4096;
 
 fn initial_threads() -> Result<usize> {
     match std::env::var("RECURRA_NUM_THREADS") {
-        Ok(text) if !text.is_empty() => text.trim().parse().ok().filter(|&n| n >= 1).ok_or_else(|| {
-            Error::Argument {
+        Ok(text) if !text.is_empty() => {
+            text.trim().parse().ok().filter(|&n| n >= 1).ok_or_else(|| Error::Argument {
                 operation: "RECURRA_NUM_THREADS",
                 argument: "value",
                 expected: "a positive integer".to_owned(),
                 got: format!("{text:?}"),
-            }
-        }),
+            })
+        }
         _ => Ok(std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_THREADS)),
     }
 }

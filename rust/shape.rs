@@ -141,7 +141,12 @@ pub(crate) fn lengths(
             Ok(n) if n <= steps => checked.push(n),
             _ => {
                 let expected = format!("integers from 0 to T = {steps}");
-                return Err(refuse(operation, "lengths", expected, format!("{length} in row {row}")));
+                return Err(refuse(
+                    operation,
+                    "lengths",
+                    expected,
+                    format!("{length} in row {row}"),
+                ));
             }
         }
     }

@@ -57,11 +57,8 @@ impl<T: Element> Cell<T> for Rnn {
     #[inline(always)]
     fn backward<L: Lanes<T>>(self, l: L, _: usize, u: &Upstream<L::V>) -> Downstream<L::V> {
         let zero = l.splat(T::default());
-        let da = if self.relu {
-            l.select_lt(zero, u.h, u.dh, zero)
-        } else {
-            through_tanh(l, u.dh, u.h)
-        };
+        let da =
+            if self.relu { l.select_lt(zero, u.h, u.dh, zero) } else { through_tanh(l, u.dh, u.h) };
         Downstream { gradients: [da, zero, zero, zero], dc: u.dc, carry: u.carry }
     }
 }

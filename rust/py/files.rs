@@ -49,7 +49,10 @@ fn serialize_safetensors<'py>(
     }
     let mut views = Vec::with_capacity(stored.len());
     for (name, s) in &stored {
-        views.push((name.as_str(), TensorView::new(s.dtype, s.shape.clone(), &s.bytes).map_err(refused)?));
+        views.push((
+            name.as_str(),
+            TensorView::new(s.dtype, s.shape.clone(), &s.bytes).map_err(refused)?,
+        ));
     }
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(refused)?;
     Ok(PyBytes::new(py, &bytes))

@@ -141,7 +141,14 @@ fn run_forward<'py, T: Held>(
         threads: call.n_threads,
     };
     let (rows, steps, sizes) = (x.shape()[0], x.shape()[1], weights.sizes());
-    shape::sequence(operation, weights.kind(), sizes, &sequence.x, sequence.h0.as_ref(), sequence.c0.as_ref())?;
+    shape::sequence(
+        operation,
+        weights.kind(),
+        sizes,
+        &sequence.x,
+        sequence.h0.as_ref(),
+        sequence.c0.as_ref(),
+    )?;
     let y = empty::<T, _>(py, (rows, steps, sizes.output), "y")?;
     let h_n = empty::<T, _>(py, (rows, sizes.output), "h_n")?;
     let c_n = cell_state::<T>(py, weights.kind(), rows, sizes.hidden)?;
@@ -173,7 +180,14 @@ fn run_step<'py, T: Held>(
     shape::equal(operation, "x", "(B, I)", &[rows, sizes.input], x.shape())?;
     let mut sequence = Sequence::new(view(&x).insert_axis(Axis(1)));
     (sequence.h0, sequence.c0) = (h0.as_ref().map(view), c0.as_ref().map(view));
-    shape::sequence(operation, kind, sizes, &sequence.x, sequence.h0.as_ref(), sequence.c0.as_ref())?;
+    shape::sequence(
+        operation,
+        kind,
+        sizes,
+        &sequence.x,
+        sequence.h0.as_ref(),
+        sequence.c0.as_ref(),
+    )?;
     let h_n = empty::<T, _>(py, (rows, sizes.output), "h")?;
     let y = empty::<T, _>(py, (rows, sizes.output), "h")?;
     let c_n = cell_state::<T>(py, kind, rows, sizes.hidden)?;
@@ -202,7 +216,9 @@ impl Weights {
         let kind = kind(cell)?;
         let given = Given { w_ih, w_hh, b_ih, b_hh, w_hr };
         let name = Name { operation: "pack", argument: "w_ih" };
-        fn make<T: Held>(kind: CellKind, given: &Given<'_, '_>, training: bool) -> PyResult<Weights> {
+        fn make<T: Held>(
+            kind: CellKind, given: &Given<'_, '_>, training: bool,
+        ) -> PyResult<Weights> {
             Ok(T::weights(pack::<T>(kind, given, training, "pack")?))
         }
         with_precision!(precision(&array(w_ih, name)?, name)?, make(kind, &given, training))
@@ -224,8 +240,7 @@ impl Weights {
 
     #[pyo3(signature = (x, h0=None, c0=None))]
     fn step<'py>(
-        &self, py: Python<'py>, x: &Object<'py>, h0: Option<&Object<'py>>,
-        c0: Option<&Object<'py>>,
+        &self, py: Python<'py>, x: &Object<'py>, h0: Option<&Object<'py>>, c0: Option<&Object<'py>>,
     ) -> PyResult<(Object<'py>, Option<Object<'py>>)> {
         match &self.0 {
             Either::Single(weights) => run_step(py, weights, x, h0, c0),
@@ -294,9 +309,8 @@ type GradientTuple<'py> = (
 );
 
 fn run_backward<'py, T: Held>(
-    py: Python<'py>, saved: &crate::Saved<T>, dy: Option<&Object<'py>>,
-    dh_n: Option<&Object<'py>>, dc_n: Option<&Object<'py>>, need_dx: bool,
-    n_threads: Option<usize>,
+    py: Python<'py>, saved: &crate::Saved<T>, dy: Option<&Object<'py>>, dh_n: Option<&Object<'py>>,
+    dc_n: Option<&Object<'py>>, need_dx: bool, n_threads: Option<usize>,
 ) -> PyResult<GradientTuple<'py>> {
     let kind = saved.kind();
     let operation = kind.operation(Function::Backward);
@@ -392,4 +406,3 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(step, module)?)?;
     module.add_function(wrap_pyfunction!(backward, module)?)
 }
-

@@ -1,2 +1,4 @@
 use pyo3::prelude::*;
-pub(super) fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> { Ok(()) }
+pub(super) fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+    Ok(())
+}

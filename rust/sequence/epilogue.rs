@@ -88,7 +88,13 @@ impl<T: Element> ForwardRows<T> {
             // SAFETY: n units of row r from `unit` on exist, as the caller says.
             unsafe {
                 let load = |p: *const T| l.load_up_to(p, n);
-                let mut u = Before { sums: sums.load(l, place), input: zero, h: zero, c: zero, kept: [zero; 4] };
+                let mut u = Before {
+                    sums: sums.load(l, place),
+                    input: zero,
+                    h: zero,
+                    c: zero,
+                    kept: [zero; 4],
+                };
                 if C::APART.is_some() {
                     let i = unit - sums.first_unit;
                     let group = self.input.add(r * self.input_row + i / width * self.input_group);
@@ -162,15 +168,26 @@ impl<T: Element> BackwardRows<T> {
             unsafe {
                 let load = |p: *const T| l.load_up_to(p, n);
                 let mut u = Upstream {
-                    dh: l.load(place), dc: zero, carry: zero, h: zero, h_prev: zero, c: zero,
-                    c_prev: zero, kept: [zero; 4],
+                    dh: l.load(place),
+                    dc: zero,
+                    carry: zero,
+                    h: zero,
+                    h_prev: zero,
+                    c: zero,
+                    c_prev: zero,
+                    kept: [zero; 4],
                 };
                 if C::CARRY {
                     u.carry = load(self.carry.add(state));
                     u.h_prev = load(self.h_before.add(out));
                 }
                 if stage == 0 {
-                    u.dh = incoming(l, if C::CARRY { l.add(u.dh, u.carry) } else { u.dh }, dy(r, unit), n);
+                    u.dh = incoming(
+                        l,
+                        if C::CARRY { l.add(u.dh, u.carry) } else { u.dh },
+                        dy(r, unit),
+                        n,
+                    );
                 }
                 if spec.gives.is_empty() {
                     return l.store_up_to(self.projected.add(out), u.dh, n);
@@ -207,8 +224,8 @@ impl<T: Element> BackwardRows<T> {
 unsafe fn incoming<T: Element, L: Lanes<T>>(
     l: L, dh: L::V, dy: Option<(*const T, isize)>, n: usize,
 ) -> L::V {
-    // SAFETY: the caller vouches for n elements.
     match dy {
+        // SAFETY: the caller vouches for n elements.
         Some((p, 1)) => l.add(dh, unsafe { l.load_up_to(p, n) }),
         Some((p, step)) => {
             // The widest register has 16 lanes.

@@ -76,7 +76,9 @@ fn runs(columns: &[usize], apart: Option<usize>) -> Vec<(usize, usize, usize)> {
     let mut runs: Vec<(usize, usize, usize)> = Vec::new();
     for (gate, &column) in columns.iter().enumerate() {
         match runs.last_mut() {
-            Some((_, count, first)) if *first + *count == column && apart != Some(gate) => *count += 1,
+            Some((_, count, first)) if *first + *count == column && apart != Some(gate) => {
+                *count += 1
+            }
             _ => runs.push((gate, 1, column)),
         }
     }
@@ -92,7 +94,6 @@ fn biases<T: Element>(
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,16 @@
 //! The time loop and backpropagation through time, written once for all cells.
 
 mod backward;
+mod bptt;
 mod epilogue;
 mod forward;
 mod gradients;
 mod plan;
 mod saved;
+mod time_loop;
 mod weights;
 
+#[cfg(feature = "python")]
 pub(crate) use weights::Function;
 
 pub use backward::{GradientOutputs, Gradients, StateGradients};

@@ -53,6 +53,7 @@ impl CellKind {
 pub(crate) enum Function {
     Forward,
     Backward,
+    #[cfg_attr(not(feature = "python"), expect(dead_code, reason = "the binding names steps"))]
     Step,
 }
 

@@ -39,7 +39,8 @@ pub trait Element:
     const EXP_LIFT: Self;
     /// `2^-EXP_LIFT`
     const EXP_DROP: Self;
-    /// Carried gradients smaller than this become zero: see `sequence`.
+    /// Carried gradients smaller than this become zero, before they become subnormal and slow:
+    /// 2^-96, and 2^-960 in double precision.
     const TINY: Self;
 
     /// The nearest element.
@@ -71,8 +72,8 @@ impl Element for f32 {
         &[0.5, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0, 1.0 / 5040.0];
     const EXP_MIN: Self = -110.0;
     const EXP_LIFT: Self = 64.0;
-    const EXP_DROP: Self = 5.421_010_862_427_522e-20; // 2^-64
-    const TINY: Self = 1.262_177_448e-29; // 2^-96
+    const EXP_DROP: Self = f32::from_bits((127 - 64) << 23);
+    const TINY: Self = f32::from_bits((127 - 96) << 23);
 
     fn from_f64(x: f64) -> Self {
         x as f32
@@ -109,8 +110,8 @@ impl Element for f64 {
     ];
     const EXP_MIN: Self = -760.0;
     const EXP_LIFT: Self = 512.0;
-    const EXP_DROP: Self = 7.458_340_731_200_207e-155; // 2^-512
-    const TINY: Self = 1.026_342_046_9e-289; // about 2^-960
+    const EXP_DROP: Self = f64::from_bits((1023 - 512) << 52);
+    const TINY: Self = f64::from_bits((1023 - 960) << 52);
 
     fn from_f64(x: f64) -> Self {
         x

@@ -1,0 +1,344 @@
+//! Backpropagation through time (Werbos, Proceedings of the IEEE 78(10), 1990), written once for
+//! all cells: one task's rows through all steps, backwards.
+
+use crate::buffer::{Buffer, Parts};
+use crate::cells::{Cell, Factor};
+use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
+use crate::sequence::epilogue::{BackwardRows, Sums};
+use crate::sequence::plan::Task;
+use crate::sequence::saved::{Places, Saved};
+use crate::sequence::time_loop::{CHUNK_ROWS, groups_at_once};
+use crate::sequence::weights::Transposed;
+use crate::simd::{Element, Kernel, Lanes};
+use crate::view::View;
+
+/// The caller's arrays, and what the tasks leave for the gradients of the weights.
+pub(super) struct Arrays<'a, T> {
+    pub dy: Option<View<T>>,
+    pub dh_n: Option<View<T>>,
+    pub dc_n: Option<View<T>>,
+    pub dx: Option<View<T>>,
+    pub dh0: View<T>,
+    pub dc0: Option<View<T>>,
+    /// `(step rows, GRADIENTS * H)`
+    pub gates: &'a Buffer<T>,
+    /// `(step rows, P)`, projected LSTM only
+    pub projected: &'a Buffer<T>,
+}
+
+/// A task's memory.
+#[derive(Clone, Copy)]
+pub(super) struct Layout<T> {
+    places: Places<T>,
+    /// This task's part of the gate gradients.
+    gates: *mut T,
+    projected: *mut T,
+    dc: *mut T,
+    carry: *mut T,
+    sums: *mut T,
+    zeros: *mut T,
+    groups: usize,
+    sums_row: usize,
+    /// A chunk of `dx`, rows of whole panels.
+    dx: *mut T,
+    dx_row: usize,
+}
+
+impl<T: Element> Layout<T> {
+    pub fn new<C: Cell<T>>(
+        start: Option<*mut T>, saved: &Saved<T>, task: &Task, arrays: &Arrays<'_, T>,
+    ) -> (usize, Self) {
+        let mut parts = start.map_or_else(Parts::measure, Parts::of);
+        let (sizes, rows) = (saved.weights.sizes(), task.rows.len());
+        let width = panel_width(saved.weights.packed.isa.lanes::<T>());
+        let panels = |n: usize| n.div_ceil(width);
+        let all = panels(sizes.hidden.max(sizes.output));
+        let groups = groups_at_once::<T>(rows, width, all);
+        let dx_row = panels(sizes.input) * width;
+        let chunk =
+            if arrays.dx.is_some() { rows.max(CHUNK_ROWS.min(task.step_rows())) } else { 0 };
+        let first = task.first_step_row;
+        let state = |needed| if needed { rows.saturating_mul(sizes.hidden) } else { 0 };
+        let layout = Self {
+            places: Places::saved::<C>(&saved.memory, task, sizes),
+            gates: arrays.gates.ptr().wrapping_add(first * C::GRADIENTS * sizes.hidden),
+            projected: match sizes.projected {
+                true => arrays.projected.ptr().wrapping_add(first * sizes.output),
+                false => arrays.projected.ptr(),
+            },
+            dc: parts.take(state(C::CELL_STATE)),
+            carry: parts.take(state(C::CARRY)),
+            sums: parts.take(rows.saturating_mul(groups * width)),
+            zeros: parts.take(dx_row.max(groups * width)),
+            groups,
+            sums_row: groups * width,
+            dx: parts.take(chunk.saturating_mul(dx_row)),
+            dx_row,
+        };
+        (parts.used(), layout)
+    }
+}
+
+/// One task: its rows through all steps, backwards.
+pub(super) struct Run<'a, T: Element, C> {
+    pub cell: C,
+    pub saved: &'a Saved<T>,
+    pub transposed: &'a Transposed<T>,
+    pub task: &'a Task,
+    pub arrays: &'a Arrays<'a, T>,
+    pub places: Layout<T>,
+}
+
+impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes<T>>(self, l: L) {
+        let task = self.task;
+        // SAFETY: shapes were checked against the arrays, the layout was made for this task, rows
+        // belong to one task each, and forward wrote all that it kept.
+        unsafe {
+            self.begin(l);
+            let mut end = task.steps();
+            while end > 0 {
+                let mut start = end - 1;
+                while start > 0 && task.offset(end) - task.offset(start - 1) <= CHUNK_ROWS {
+                    start -= 1;
+                }
+                for s in (start..end).rev() {
+                    for stage in 0..C::BACKWARD.len() {
+                        self.stage(l, stage, s);
+                    }
+                }
+                self.input(l, start, end);
+                end = start;
+            }
+            self.finish(l);
+        }
+    }
+}
+
+impl<T: Element, C: Cell<T>> Run<'_, T, C> {
+    fn gradient_row(&self) -> usize {
+        C::GRADIENTS * self.saved.weights.sizes().hidden
+    }
+
+    fn gates(&self, s: usize) -> *mut T {
+        self.places.gates.wrapping_add(self.task.offset(s) * self.gradient_row())
+    }
+
+    fn projected(&self, s: usize) -> *mut T {
+        self.places.projected.wrapping_add(self.task.offset(s) * self.saved.weights.sizes().output)
+    }
+
+    /// What flows in at the end of every row, and zeros behind the rows of `dx`.
+    #[inline(always)]
+    unsafe fn begin<L: Lanes<T>>(&self, l: L) {
+        let (w, a, sizes) = (&self.places, self.arrays, self.saved.weights.sizes());
+        // SAFETY: as `run` says.
+        unsafe {
+            for i in (0..w.dx_row.max(w.sums_row)).step_by(L::N) {
+                l.store(w.zeros.add(i), l.splat(T::default()));
+            }
+            for (r, &row) in self.task.rows.iter().enumerate() {
+                let state = r * sizes.hidden;
+                if C::CELL_STATE {
+                    line(a.dc_n.as_ref(), row, 0, sizes.hidden, w.dc.add(state));
+                }
+                if C::CARRY {
+                    // x + -0 is x for every x, also for -0.
+                    (0..sizes.hidden).for_each(|i| *w.carry.add(state + i) = -T::default());
+                }
+                if let Some(dx) = &a.dx {
+                    let padding = self.task.lengths[r]..self.saved.steps;
+                    padding.for_each(|t| dx.clear(row, t, sizes.input));
+                }
+            }
+        }
+    }
+
+    /// Into the sums: what the product of `stage` gives for the rows of step `s`.
+    ///
+    /// The first stage multiplies the next step's gradients; rows that end with step `s` have no
+    /// next step, and start from `dh_n`.
+    #[inline(always)]
+    unsafe fn product<L: Lanes<T>>(
+        &self, l: L, stage: usize, from: usize, known: usize, sums: &Sums<T>,
+    ) {
+        let (w, task, spec) = (&self.places, self.task, &C::BACKWARD[stage]);
+        let (sizes, panels) = (self.saved.weights.sizes(), &self.transposed.stages[stage]);
+        let (group, width) = (sums.first_unit / panel_width(L::N), panel_width(L::N));
+        let a = match spec.gates {
+            [] => Rows { start: self.projected(from).cast_const(), row: sizes.output, column: 1 },
+            _ => Rows {
+                start: self.gates(from).wrapping_add(spec.columns.0 * sizes.hidden).cast_const(),
+                row: self.gradient_row(),
+                column: 1,
+            },
+        };
+        // SAFETY: as `run` says.
+        unsafe {
+            Product {
+                m: known,
+                k: panels.k,
+                a,
+                panels: panels.start(group),
+                panel_stride: panels.stride,
+                count: (sums.end_unit - sums.first_unit).div_ceil(width),
+                init: Init { start: w.zeros, row: 0, blocks: Blocks::DENSE },
+                out: w.sums,
+                out_row: w.sums_row,
+                out_blocks: Blocks::DENSE,
+            }
+            .run_on(l);
+            let n = sums.end_unit - sums.first_unit;
+            for r in known..sums.rows {
+                let to = w.sums.add(r * w.sums_row);
+                line(self.arrays.dh_n.as_ref(), task.rows[r], sums.first_unit, n, to);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn sums<L: Lanes<T>>(&self, _: L, rows: usize, group: usize, units: usize) -> Sums<T> {
+        let (w, width) = (&self.places, panel_width(L::N));
+        Sums {
+            start: w.sums,
+            row: w.sums_row,
+            rows,
+            gates: 1,
+            first_unit: group * width,
+            end_unit: units.min((group + w.groups) * width),
+        }
+    }
+
+    /// One stage of one step.
+    #[inline(always)]
+    unsafe fn stage<L: Lanes<T>>(&self, l: L, stage: usize, s: usize) {
+        let (w, task, sizes) = (&self.places, self.task, self.saved.weights.sizes());
+        let spec = &C::BACKWARD[stage];
+        let (from, known) = match spec.factor {
+            Factor::Recurrent if s + 1 < task.steps() => (s + 1, task.count(s + 1)),
+            Factor::Recurrent => (s, 0),
+            Factor::Stage => (s, task.count(s)),
+        };
+        let rows = BackwardRows {
+            h_before: w.places.h_before(task, s),
+            h_after: w.places.h_after(task, s),
+            output: sizes.output,
+            c_before: w.places.c_before(task, s),
+            c_after: w.places.c_after(task, s),
+            hidden: sizes.hidden,
+            kept: w.places.kept(task, s),
+            gradients: self.gates(s),
+            gradient_row: self.gradient_row(),
+            projected: self.projected(s),
+            dc: w.dc,
+            carry: w.carry,
+        };
+        let dy = |r: usize, unit: usize| {
+            self.arrays.dy.as_ref().map(|dy| {
+                let t = task.time(r, s, self.saved.reverse);
+                let (start, step) = dy.line(task.rows[r], t);
+                (start.wrapping_offset(unit as isize * step).cast_const(), step)
+            })
+        };
+        let units = if stage == 0 { sizes.output } else { sizes.hidden };
+        for group in (0..units.div_ceil(panel_width(L::N))).step_by(w.groups) {
+            let sums = self.sums(l, task.count(s), group, units);
+            // SAFETY: as `run` says.
+            unsafe {
+                self.product(l, stage, from, known, &sums);
+                rows.run(l, self.cell, stage, spec, &sums, dy);
+            }
+        }
+    }
+
+    /// `dx` of the steps of a chunk, while their gate gradients are in the cache.
+    #[inline(always)]
+    unsafe fn input<L: Lanes<T>>(&self, l: L, start: usize, end: usize) {
+        let Some(dx) = &self.arrays.dx else { return };
+        let (w, task, sizes) = (&self.places, self.task, self.saved.weights.sizes());
+        let panels = &self.transposed.input;
+        let gates = self.gates(start).wrapping_add(C::INPUT_GRADIENTS * sizes.hidden);
+        // SAFETY: as `run` says; a chunk has as many rows as the layout has room for.
+        unsafe {
+            Product {
+                m: task.offset(end) - task.offset(start),
+                k: panels.k,
+                a: Rows { start: gates.cast_const(), row: self.gradient_row(), column: 1 },
+                panels: panels.start(0),
+                panel_stride: panels.stride,
+                count: panels.count,
+                init: Init { start: w.zeros, row: 0, blocks: Blocks::DENSE },
+                out: w.dx,
+                out_row: w.dx_row,
+                out_blocks: Blocks::DENSE,
+            }
+            .run_on(l);
+            for s in start..end {
+                for r in 0..task.count(s) {
+                    let t = task.time(r, s, self.saved.reverse);
+                    let row = task.offset(s) - task.offset(start) + r;
+                    dx.write(task.rows[r], t, sizes.input, w.dx.add(row * w.dx_row));
+                }
+            }
+        }
+    }
+
+    /// The gradients of the initial states.
+    #[inline(always)]
+    unsafe fn finish<L: Lanes<T>>(&self, l: L) {
+        let (w, task, a, sizes) =
+            (&self.places, self.task, self.arrays, self.saved.weights.sizes());
+        let known = task.count(0);
+        // SAFETY: as `run` says.
+        unsafe {
+            for group in (0..sizes.output.div_ceil(panel_width(L::N))).step_by(w.groups) {
+                let sums = self.sums(l, task.rows.len(), group, sizes.output);
+                self.product(l, 0, 0, known, &sums);
+                sums.each(l, |r, unit, place| {
+                    let n = sums.end_unit - unit;
+                    if C::CARRY {
+                        let carry = l.load_up_to(w.carry.add(r * sizes.hidden + unit), n);
+                        l.store(place, l.add(l.load(place), carry));
+                    }
+                });
+                let n = sums.end_unit - sums.first_unit;
+                for (r, &row) in task.rows.iter().enumerate() {
+                    let (to, step) = a.dh0.line(row, 0);
+                    let to = to.wrapping_offset(sums.first_unit as isize * step);
+                    for i in 0..n {
+                        *to.offset(i as isize * step) = *w.sums.add(r * w.sums_row + i);
+                    }
+                }
+            }
+            if let Some(dc0) = &a.dc0 {
+                for (r, &row) in task.rows.iter().enumerate() {
+                    dc0.write(row, 0, sizes.hidden, w.dc.add(r * sizes.hidden));
+                }
+            }
+        }
+    }
+}
+
+/// `n` elements of a row of a state's gradient from `first` on, or zeros.
+#[inline(always)]
+unsafe fn line<T: Element>(from: Option<&View<T>>, row: usize, first: usize, n: usize, to: *mut T) {
+    // SAFETY: the caller vouches for the row and for n elements behind `to`.
+    unsafe {
+        match from {
+            Some(view) => {
+                let (start, step) = view.line(row, 0);
+                crate::panels::pack_line(
+                    start.wrapping_offset(first as isize * step).cast_const(),
+                    step,
+                    to,
+                    n,
+                    n,
+                );
+            }
+            None => to.write_bytes(0, n),
+        }
+    }
+}

@@ -19,8 +19,10 @@ pub(crate) fn numbers<T: Element>(rows: usize, columns: usize, seed: u64) -> Arr
 ///
 /// Results do not depend on the set, so tests that run meanwhile are not disturbed.
 pub(crate) fn on_every_isa(mut check: impl FnMut(&str)) {
+    let before = crate::Isa::current().expect("RECURRA_ISA names a set of this machine");
     for isa in crate::Isa::present() {
         isa.make_current();
         check(isa.name());
     }
+    before.make_current();
 }

@@ -1,0 +1,352 @@
+//! The linear map `y = x W^T + b` and its gradients.
+//!
+//! Letters: `N` rows, `I` inputs, `O` outputs. Each sum starts from the bias and takes its terms in
+//! ascending order; work is split over rows of the results.
+//!
+//! ```
+//! use ndarray::{Array1, Array2, array};
+//! use recurra::linear;
+//!
+//! let (x, w) = (array![[1.0, 2.0]], array![[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]);
+//! let mut y = Array2::zeros((1, 3));
+//! linear::forward(x.view(), w.view(), Some(array![0.0, 0.0, 0.5].view()), y.view_mut(), None)?;
+//! assert_eq!(y, array![[1.0, 2.0, 3.5]]);
+//!
+//! let (mut dx, mut dw, mut db) = (Array2::zeros((1, 2)), Array2::zeros((3, 2)), Array1::zeros(3));
+//! let gradients =
+//!     linear::Gradients { dx: dx.view_mut(), dw: dw.view_mut(), db: db.view_mut() };
+//! linear::backward(x.view(), w.view(), array![[1.0, 0.0, 2.0]].view(), gradients, None)?;
+//! assert_eq!(dx, array![[3.0, 2.0]]);
+//! assert_eq!(dw, array![[1.0, 2.0], [0.0, 0.0], [2.0, 4.0]]);
+//! assert_eq!(db, array![1.0, 0.0, 2.0]);
+//! # Ok::<(), recurra::Error>(())
+//! ```
+
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
+
+use crate::buffer::{Buffer, Parts, size, with_workspace};
+use crate::chunks::{reserved, zeros};
+use crate::error::{Error, Result};
+use crate::gemm::{self, Gathered, Outer};
+use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
+use crate::panels::Panels;
+use crate::parallel;
+use crate::shape::equal;
+use crate::simd::{Element, Isa, Kernel, Lanes};
+use crate::view::View;
+
+/// The most rows that one task multiplies at once: a multiple of every tile's height, few enough
+/// that they stay in the cache.
+const ROWS: usize = 96;
+/// The fewest rows that are worth a task of their own.
+const FEW_ROWS: usize = 12;
+
+/// Where [`backward`] writes; all of it is written.
+pub struct Gradients<'a, T> {
+    /// `(N, I)`
+    pub dx: ArrayViewMut2<'a, T>,
+    /// `(O, I)`
+    pub dw: ArrayViewMut2<'a, T>,
+    /// `(O,)`
+    pub db: ArrayViewMut1<'a, T>,
+}
+
+/// Writes `x W^T + b` to `y (N, O)`, for `x (N, I)`, `w (O, I)` and `b (O,)`.
+///
+/// # Errors
+/// [`Error::Argument`] for shapes that do not fit, [`Error::Memory`], [`Error::Threads`].
+pub fn forward<T: Element>(
+    x: ArrayView2<'_, T>, w: ArrayView2<'_, T>, b: Option<ArrayView1<'_, T>>,
+    y: ArrayViewMut2<'_, T>, threads: Option<usize>,
+) -> Result<()> {
+    let operation = "linear_forward";
+    let (outputs, inputs) = w.dim();
+    equal(operation, "x", "(N, I)", &[x.nrows(), inputs], x.shape())?;
+    if let Some(b) = &b {
+        equal(operation, "b", "(O,)", &[outputs], b.shape())?;
+    }
+    equal(operation, "y", "(N, O)", &[x.nrows(), outputs], y.shape())?;
+    let threads = parallel::threads_for(operation, threads, work(&x, outputs))?;
+    let isa = Isa::current()?;
+    let panels = pack_transposed(isa, &w)?;
+    multiply(isa, &x, &panels, b, y, threads)
+}
+
+/// The gradients of [`forward`] for the gradient `dy (N, O)` of its result: `dx = dy W`,
+/// `dW = dy^T x`, `db = sum over rows of dy`, with ascending sums.
+///
+/// # Errors
+/// As [`forward`].
+pub fn backward<T: Element>(
+    x: ArrayView2<'_, T>, w: ArrayView2<'_, T>, dy: ArrayView2<'_, T>, out: Gradients<'_, T>,
+    threads: Option<usize>,
+) -> Result<()> {
+    let operation = "linear_backward";
+    let (outputs, inputs) = w.dim();
+    let same = |argument, letters, expected: &[usize], got: &[usize]| {
+        equal(operation, argument, letters, expected, got)
+    };
+    same("x", "(N, I)", &[x.nrows(), inputs], x.shape())?;
+    same("dy", "(N, O)", &[x.nrows(), outputs], dy.shape())?;
+    same("dx", "(N, I)", &[x.nrows(), inputs], out.dx.shape())?;
+    same("dw", "(O, I)", &[outputs, inputs], out.dw.shape())?;
+    same("db", "(O,)", &[outputs], out.db.shape())?;
+    let work = work(&x, outputs).saturating_mul(2);
+    let threads = parallel::threads_for(operation, threads, work)?;
+    let isa = Isa::current()?;
+    let panels = pack(isa, &w)?;
+    multiply(isa, &dy, &panels, None, out.dx, threads)?;
+    parameters(isa, &x, &dy, out.dw, out.db, threads)
+}
+
+/// Fused multiply-adds of one product.
+fn work<T>(x: &ArrayView2<'_, T>, outputs: usize) -> usize {
+    x.len().saturating_mul(outputs)
+}
+
+/// Panels whose columns are the rows of `w`.
+fn pack_transposed<T: Element>(isa: Isa, w: &ArrayView2<'_, T>) -> Result<Panels<T>> {
+    let width = panel_width(isa.lanes::<T>());
+    let source = |panel: usize| {
+        let first = panel * width;
+        (w.row(first).as_ptr(), width.min(w.nrows() - first))
+    };
+    let (count, strides) = (w.nrows().div_ceil(width), w.strides());
+    // SAFETY: the lines are rows of the view, and `k` is their length.
+    unsafe { Panels::pack_columns(isa, w.ncols(), count, strides[0], strides[1], source) }
+}
+
+/// Panels whose rows are the rows of `w`.
+fn pack<T: Element>(isa: Isa, w: &ArrayView2<'_, T>) -> Result<Panels<T>> {
+    let (rows, columns) = w.dim();
+    let source = |i: usize| w.row(i).as_ptr();
+    // SAFETY: each place is the first of `columns` elements of a row, at the view's stride.
+    unsafe { Panels::pack_rows(isa.lanes::<T>(), rows, columns, w.strides()[1], source) }
+}
+
+/// `to = from * panels + start`, split over rows.
+fn multiply<T: Element>(
+    isa: Isa, from: &ArrayView2<'_, T>, panels: &Panels<T>, start: Option<ArrayView1<'_, T>>,
+    mut to: ArrayViewMut2<'_, T>, threads: usize,
+) -> Result<()> {
+    let (rows, columns) = to.dim();
+    let row = panels.count * panel_width(isa.lanes::<T>());
+    let init = Buffer::<T>::new(row, "packed biases")?.zeroed();
+    for (i, &b) in start.iter().flatten().enumerate() {
+        // SAFETY: there are no more biases than columns, and no more columns than in the panels.
+        unsafe { *init.ptr().add(i) = b };
+    }
+    let product = Multiply { from: View::of2(from), panels, init: &init, row, to: View::of_mut2(&mut to), columns };
+    let each = rows.div_ceil(2 * threads).next_multiple_of(FEW_ROWS).min(ROWS);
+    parallel::run(rows.div_ceil(each.max(1)), threads, |i| {
+        let task = Task { product: &product, first: i * each, rows: each.min(rows - i * each) };
+        with_workspace(task.places(None).0, |start| {
+            T::dispatch(isa, TaskRun { task: &task, places: task.places(Some(start)).1 });
+        })
+    })
+}
+
+/// A product with packed weights.
+struct Multiply<'a, T> {
+    from: View<T>,
+    panels: &'a Panels<T>,
+    /// One row of whole panels.
+    init: &'a Buffer<T>,
+    /// Elements of such a row.
+    row: usize,
+    to: View<T>,
+    columns: usize,
+}
+
+/// Some of its rows.
+struct Task<'a, T> {
+    product: &'a Multiply<'a, T>,
+    first: usize,
+    rows: usize,
+}
+
+impl<T: Element> Task<'_, T> {
+    /// How much memory the task needs, and where it has its rows: of the left factor, dense, and
+    /// of the result, in whole panels.
+    fn places(&self, start: Option<*mut T>) -> (usize, [*mut T; 2]) {
+        let mut parts = start.map_or_else(Parts::measure, Parts::of);
+        let widths = [self.product.panels.k, self.product.row];
+        let places = widths.map(|width| parts.take(self.rows.saturating_mul(width)));
+        (parts.used(), places)
+    }
+}
+
+struct TaskRun<'a, T> {
+    task: &'a Task<'a, T>,
+    places: [*mut T; 2],
+}
+
+impl<T: Element> Kernel<T> for TaskRun<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes<T>>(self, l: L) {
+        let (task, p, [left, out]) = (self.task, self.task.product, self.places);
+        let k = p.panels.k;
+        // SAFETY: shapes were checked, the places were measured for this task, and no other task
+        // has its rows.
+        unsafe {
+            for r in 0..task.rows {
+                p.from.read(task.first + r, 0, k, left.add(r * k));
+            }
+            Product {
+                m: task.rows,
+                k,
+                a: Rows { start: left.cast_const(), row: k, column: 1 },
+                panels: p.panels.start(0),
+                panel_stride: p.panels.stride,
+                count: p.panels.count,
+                init: Init { start: p.init.ptr(), row: 0, blocks: Blocks::DENSE },
+                out,
+                out_row: p.row,
+                out_blocks: Blocks::DENSE,
+            }
+            .run_on(l);
+            for r in 0..task.rows {
+                p.to.write(task.first + r, 0, p.columns, out.add(r * p.row));
+            }
+        }
+    }
+}
+
+/// `dW = dy^T x` and `db`.
+fn parameters<T: Element>(
+    isa: Isa, x: &ArrayView2<'_, T>, dy: &ArrayView2<'_, T>, mut dw: ArrayViewMut2<'_, T>,
+    mut db: ArrayViewMut1<'_, T>, threads: usize,
+) -> Result<()> {
+    let (mut x_copy, mut dy_copy) = (None, None);
+    let mut index = reserved(x.nrows(), "row numbers")?;
+    index.extend(0..x.nrows());
+    let left = gathered(dy, &index, &mut dy_copy)?;
+    let right = gathered(x, &index, &mut x_copy)?;
+    let rows = dy.ncols();
+    let product = Outer { left, first: 0, rows, right, out: View::of_mut2(&mut dw), out_row: 0 };
+    let mut sums = zeros(rows, "column sums")?;
+    // SAFETY: the index names all rows; shapes were checked; nobody else writes the results.
+    unsafe {
+        gemm::outer_products(isa, &[product], threads)?;
+        gemm::column_sums(isa, &left, &mut sums);
+    }
+    db.iter_mut().zip(sums).for_each(|(db, sum)| *db = sum);
+    Ok(())
+}
+
+/// The rows of `a` where they lie, if they lie one after the other; else of a copy.
+fn gathered<'a, T: Element>(
+    a: &ArrayView2<'_, T>, index: &'a [usize], copy: &mut Option<Buffer<T>>,
+) -> Result<Gathered<'a, T>> {
+    let (rows, width) = a.dim();
+    if a.is_standard_layout() {
+        return Ok(Gathered { start: a.as_ptr(), width, index });
+    }
+    let purpose = "a contiguous copy";
+    let len = size(&[rows, width]).ok_or(Error::Memory { purpose, bytes: None })?;
+    let buffer = copy.insert(Buffer::new(len, purpose)?);
+    let view = View::of2(a);
+    for r in 0..rows {
+        // SAFETY: row r has `width` elements in the view and in the buffer.
+        unsafe { view.read(r, 0, width, buffer.ptr().add(r * width)) };
+    }
+    Ok(Gathered { start: buffer.ptr(), width, index })
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, Array2, s};
+
+    use super::*;
+    use crate::testing::{numbers, on_every_isa};
+
+    /// `start[j] + sum over k of a[i, k] * b[k, j]`, as the laws have it.
+    fn naive<T: Element>(a: &ArrayView2<'_, T>, b: &ArrayView2<'_, T>, start: &[T], fma: fn(T, T, T) -> T) -> Array2<T> {
+        Array2::from_shape_fn((a.nrows(), b.ncols()), |(i, j)| {
+            (0..a.ncols()).fold(start[j], |sum, k| fma(a[(i, k)], b[(k, j)], sum))
+        })
+    }
+
+    fn run_forward<T: Element>(x: ArrayView2<'_, T>, w: ArrayView2<'_, T>, b: Option<ArrayView1<'_, T>>, threads: usize) -> Array2<T> {
+        let mut y = Array2::from_elem((x.nrows(), w.nrows()), T::from_f64(f64::NAN));
+        forward(x, w, b, y.view_mut(), Some(threads)).unwrap();
+        y
+    }
+
+    fn run_backward<T: Element>(x: ArrayView2<'_, T>, w: ArrayView2<'_, T>, dy: ArrayView2<'_, T>, threads: usize) -> (Array2<T>, Array2<T>, Array1<T>) {
+        let nan = T::from_f64(f64::NAN);
+        let (mut dx, mut dw) = (Array2::from_elem(x.dim(), nan), Array2::from_elem(w.dim(), nan));
+        let mut db = Array1::from_elem(w.nrows(), nan);
+        let out = Gradients { dx: dx.view_mut(), dw: dw.view_mut(), db: db.view_mut() };
+        backward(x, w, dy, out, Some(threads)).unwrap();
+        (dx, dw, db)
+    }
+
+    /// Sizes around tiles and panels, and one whose work is split.
+    const SIZES: [[usize; 3]; 7] =
+        [[1, 1, 1], [2, 3, 33], [13, 40, 17], [5, 0, 4], [0, 4, 5], [3, 300, 0], [211, 90, 70]];
+
+    fn agree<T: Element>(fma: fn(T, T, T) -> T) {
+        for [n, i, o] in SIZES {
+            let (x, w, dy) = (numbers::<T>(n, i, 1), numbers::<T>(o, i, 2), numbers::<T>(n, o, 3));
+            let b = numbers::<T>(1, o, 4).row(0).to_owned();
+            let zeros = vec![T::default(); i.max(o)];
+            let y = naive(&x.view(), &w.t(), b.as_slice().unwrap(), fma);
+            let dx = naive(&dy.view(), &w.view(), &zeros, fma);
+            let dw = naive(&dy.t(), &x.view(), &zeros, fma);
+            let db = dy.rows().into_iter().fold(Array1::default(o), |sum, row| &sum + &row);
+            on_every_isa(|isa| for threads in [1, 2, 3] {
+                let case = format!("{n} x {i} to {o} on {isa}, {threads} threads");
+                assert_eq!(run_forward(x.view(), w.view(), Some(b.view()), threads), y, "{case}");
+                let expected = (dx.clone(), dw.clone(), db.clone());
+                assert_eq!(run_backward(x.view(), w.view(), dy.view(), threads), expected, "{case}");
+            });
+        }
+    }
+
+    #[test]
+    fn single_precision_has_the_bits_of_plain_loops() {
+        agree::<f32>(f32::mul_add);
+    }
+
+    #[test]
+    fn double_precision_has_the_bits_of_plain_loops() {
+        agree::<f64>(f64::mul_add);
+    }
+
+    #[test]
+    fn without_a_bias_sums_start_from_zero() {
+        let (x, w) = (numbers::<f64>(4, 3, 1), numbers::<f64>(2, 3, 2));
+        let zero = Array1::zeros(2);
+        let y = run_forward(x.view(), w.view(), None, 1);
+        assert_eq!(y, run_forward(x.view(), w.view(), Some(zero.view()), 1));
+    }
+
+    #[test]
+    fn views_of_any_strides_give_the_same_bits() {
+        let (x, w, dy) = (numbers::<f32>(9, 8, 1), numbers::<f32>(5, 8, 2), numbers::<f32>(9, 5, 3));
+        let b = numbers::<f32>(1, 5, 4);
+        let mut wide = Array2::zeros((18, 17));
+        wide.slice_mut(s![..;-2, ..16;2]).assign(&x);
+        let strided = wide.slice(s![..;-2, ..16;2]);
+        let (w_f, dy_f) = (w.t().to_owned(), dy.t().to_owned());
+        let y = run_forward(x.view(), w.view(), Some(b.row(0)), 1);
+        assert_eq!(run_forward(strided, w_f.t(), Some(b.row(0)), 1), y);
+        let expected = run_backward(x.view(), w.view(), dy.view(), 1);
+        assert_eq!(run_backward(strided, w_f.t(), dy_f.t(), 1), expected);
+    }
+
+    #[test]
+    fn bad_shapes_are_refused() {
+        let (x, w, mut y) = (Array2::<f32>::zeros((2, 3)), Array2::zeros((4, 5)), Array2::zeros((2, 4)));
+        let error = forward(x.view(), w.view(), None, y.view_mut(), None).unwrap_err();
+        let text = "linear_forward: x: expected shape (N, I) = (2, 5), got shape (2, 3)";
+        assert_eq!(error.to_string(), text);
+        let b = Array1::zeros(3);
+        let w = Array2::zeros((4, 3));
+        let error = forward(x.view(), w.view(), Some(b.view()), y.view_mut(), None).unwrap_err();
+        assert_eq!(error.to_string(), "linear_forward: b: expected shape (O,) = (4,), got shape (3,)");
+    }
+}

@@ -123,8 +123,13 @@ mod tests {
         let table = numbers::<f64>(6, 5, 3);
         let mut y = Array2::zeros((5, 2));
         forward(table.t(), array![4, 0].view(), y.t().to_owned().view_mut(), None).unwrap_err();
-        forward(table.t().slice(ndarray::s![.., ..;3]), array![1, 0, 1, 2, 4].view(), y.view_mut(), None)
-            .unwrap();
+        forward(
+            table.t().slice(ndarray::s![.., ..;3]),
+            array![1, 0, 1, 2, 4].view(),
+            y.view_mut(),
+            None,
+        )
+        .unwrap();
         assert_eq!(y[(4, 1)], table[(3, 4)]);
     }
 
@@ -132,10 +137,11 @@ mod tests {
     fn bad_arguments_change_nothing() {
         let (table, mut y) = (numbers::<f64>(3, 2, 4), Array2::from_elem((2, 2), 7.0));
         let error = forward(table.view(), array![0, 3].view(), y.view_mut(), None).unwrap_err();
-        let text = "embedding_forward: ids: expected integers from 0 to V-1 = 2, got 3 at position 1";
+        let text =
+            "embedding_forward: ids: expected integers from 0 to V-1 = 2, got 3 at position 1";
         assert_eq!(error.to_string(), text);
         let error = backward(y.clone().view(), array![0].view(), y.view_mut(), None).unwrap_err();
-        let text = "embedding_backward: ids: expected shape (N,) = (2,), got shape (1,)";
+        let text = "embedding_backward: ids: expected shape (N,) = (2,), got (1,)";
         assert_eq!(error.to_string(), text);
         assert!(y.iter().all(|&y| y == 7.0));
     }

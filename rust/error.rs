@@ -26,6 +26,8 @@ pub enum Error {
     },
     /// An instruction set was asked for that this processor does not have.
     InstructionSet {
+        /// Who asked: a function, or the environment variable.
+        operation: &'static str,
         /// The name asked for.
         asked: String,
         /// The names that would work.
@@ -50,8 +52,8 @@ impl fmt::Display for Error {
             Self::Memory { purpose, bytes: None } => {
                 write!(f, "not enough memory for {purpose}: its size does not fit in an address")
             }
-            Self::InstructionSet { asked, present } => {
-                write!(f, "instruction set: expected one of {present}, got {asked:?}")
+            Self::InstructionSet { operation, asked, present } => {
+                write!(f, "{operation}: expected one of {present}, got {asked:?}")
             }
             Self::Threads { reason } => write!(f, "worker threads could not be started: {reason}"),
         }

@@ -37,7 +37,7 @@ mod tests {
         let texts = [
             (&[0, 5, -1][..], "f: ids: expected integers from 0 to V-1 = 4, got 5 at position 1"),
             (&[0, 1, -1], "f: ids: expected integers from 0 to V-1 = 4, got -1 at position 2"),
-            (&[0, 1], "f: ids: expected shape (N,) = (3,), got shape (2,)"),
+            (&[0, 1], "f: ids: expected shape (N,) = (3,), got (2,)"),
         ];
         for (given, text) in texts {
             assert_eq!(check(given).unwrap_err().to_string(), text);

@@ -273,8 +273,8 @@ impl<T: Element, const R: usize, const P: usize> Tile<'_, T, R, P> {
                     }
                 } else {
                     let x: [L::V; R] = std::array::from_fn(|r| l.splat(*a.add(r * p.a.row)));
+                    #[expect(clippy::needless_range_loop, reason = "rows run inside panels here")]
                     for j in 0..P {
-                        // An index, not an iterator: rows and panels change places here.
                         let b = b.add(j * p.panel_stride);
                         let weights = [l.load(b), l.load(b.add(L::N))];
                         for r in 0..R {

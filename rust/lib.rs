@@ -64,18 +64,26 @@
 
 mod buffer;
 mod cells;
+mod chunks;
+pub mod embedding;
 mod error;
 mod gemm;
+mod indices;
 #[doc(hidden)]
 pub mod kernel;
+pub mod linear;
+pub mod loss;
 #[doc(hidden)]
 pub mod math;
+pub mod optim;
 mod panels;
 pub mod parallel;
 mod sequence;
 mod shape;
 #[doc(hidden)]
 pub mod simd;
+#[cfg(test)]
+mod testing;
 mod view;
 pub use error::{Error, Result};
 pub use sequence::*;

@@ -136,7 +136,14 @@ fn multiply<T: Element>(
         // SAFETY: there are no more biases than columns, and no more columns than in the panels.
         unsafe { *init.ptr().add(i) = b };
     }
-    let product = Multiply { from: View::of2(from), panels, init: &init, row, to: View::of_mut2(&mut to), columns };
+    let product = Multiply {
+        from: View::of2(from),
+        panels,
+        init: &init,
+        row,
+        to: View::of_mut2(&mut to),
+        columns,
+    };
     let each = rows.div_ceil(2 * threads).next_multiple_of(FEW_ROWS).min(ROWS);
     parallel::run(rows.div_ceil(each.max(1)), threads, |i| {
         let task = Task { product: &product, first: i * each, rows: each.min(rows - i * each) };
@@ -263,19 +270,25 @@ mod tests {
     use crate::testing::{numbers, on_every_isa};
 
     /// `start[j] + sum over k of a[i, k] * b[k, j]`, as the laws have it.
-    fn naive<T: Element>(a: &ArrayView2<'_, T>, b: &ArrayView2<'_, T>, start: &[T], fma: fn(T, T, T) -> T) -> Array2<T> {
+    fn naive<T: Element>(
+        a: &ArrayView2<'_, T>, b: &ArrayView2<'_, T>, start: &[T], fma: fn(T, T, T) -> T,
+    ) -> Array2<T> {
         Array2::from_shape_fn((a.nrows(), b.ncols()), |(i, j)| {
             (0..a.ncols()).fold(start[j], |sum, k| fma(a[(i, k)], b[(k, j)], sum))
         })
     }
 
-    fn run_forward<T: Element>(x: ArrayView2<'_, T>, w: ArrayView2<'_, T>, b: Option<ArrayView1<'_, T>>, threads: usize) -> Array2<T> {
+    fn run_forward<T: Element>(
+        x: ArrayView2<'_, T>, w: ArrayView2<'_, T>, b: Option<ArrayView1<'_, T>>, threads: usize,
+    ) -> Array2<T> {
         let mut y = Array2::from_elem((x.nrows(), w.nrows()), T::from_f64(f64::NAN));
         forward(x, w, b, y.view_mut(), Some(threads)).unwrap();
         y
     }
 
-    fn run_backward<T: Element>(x: ArrayView2<'_, T>, w: ArrayView2<'_, T>, dy: ArrayView2<'_, T>, threads: usize) -> (Array2<T>, Array2<T>, Array1<T>) {
+    fn run_backward<T: Element>(
+        x: ArrayView2<'_, T>, w: ArrayView2<'_, T>, dy: ArrayView2<'_, T>, threads: usize,
+    ) -> (Array2<T>, Array2<T>, Array1<T>) {
         let nan = T::from_f64(f64::NAN);
         let (mut dx, mut dw) = (Array2::from_elem(x.dim(), nan), Array2::from_elem(w.dim(), nan));
         let mut db = Array1::from_elem(w.nrows(), nan);
@@ -297,11 +310,21 @@ mod tests {
             let dx = naive(&dy.view(), &w.view(), &zeros, fma);
             let dw = naive(&dy.t(), &x.view(), &zeros, fma);
             let db = dy.rows().into_iter().fold(Array1::default(o), |sum, row| &sum + &row);
-            on_every_isa(|isa| for threads in [1, 2, 3] {
-                let case = format!("{n} x {i} to {o} on {isa}, {threads} threads");
-                assert_eq!(run_forward(x.view(), w.view(), Some(b.view()), threads), y, "{case}");
-                let expected = (dx.clone(), dw.clone(), db.clone());
-                assert_eq!(run_backward(x.view(), w.view(), dy.view(), threads), expected, "{case}");
+            on_every_isa(|isa| {
+                for threads in [1, 2, 3] {
+                    let case = format!("{n} x {i} to {o} on {isa}, {threads} threads");
+                    assert_eq!(
+                        run_forward(x.view(), w.view(), Some(b.view()), threads),
+                        y,
+                        "{case}"
+                    );
+                    let expected = (dx.clone(), dw.clone(), db.clone());
+                    assert_eq!(
+                        run_backward(x.view(), w.view(), dy.view(), threads),
+                        expected,
+                        "{case}"
+                    );
+                }
             });
         }
     }
@@ -326,7 +349,8 @@ mod tests {
 
     #[test]
     fn views_of_any_strides_give_the_same_bits() {
-        let (x, w, dy) = (numbers::<f32>(9, 8, 1), numbers::<f32>(5, 8, 2), numbers::<f32>(9, 5, 3));
+        let (x, w, dy) =
+            (numbers::<f32>(9, 8, 1), numbers::<f32>(5, 8, 2), numbers::<f32>(9, 5, 3));
         let b = numbers::<f32>(1, 5, 4);
         let mut wide = Array2::zeros((18, 17));
         wide.slice_mut(s![..;-2, ..16;2]).assign(&x);
@@ -340,13 +364,14 @@ mod tests {
 
     #[test]
     fn bad_shapes_are_refused() {
-        let (x, w, mut y) = (Array2::<f32>::zeros((2, 3)), Array2::zeros((4, 5)), Array2::zeros((2, 4)));
+        let (x, w, mut y) =
+            (Array2::<f32>::zeros((2, 3)), Array2::zeros((4, 5)), Array2::zeros((2, 4)));
         let error = forward(x.view(), w.view(), None, y.view_mut(), None).unwrap_err();
-        let text = "linear_forward: x: expected shape (N, I) = (2, 5), got shape (2, 3)";
+        let text = "linear_forward: x: expected shape (N, I) = (2, 5), got (2, 3)";
         assert_eq!(error.to_string(), text);
         let b = Array1::zeros(3);
         let w = Array2::zeros((4, 3));
         let error = forward(x.view(), w.view(), Some(b.view()), y.view_mut(), None).unwrap_err();
-        assert_eq!(error.to_string(), "linear_forward: b: expected shape (O,) = (4,), got shape (3,)");
+        assert_eq!(error.to_string(), "linear_forward: b: expected shape (O,) = (4,), got (3,)");
     }
 }

@@ -152,10 +152,12 @@ mod tests {
         let isa = Isa::current().unwrap();
         let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
         for (function, bound) in [(Sigmoid, 4.0), (Tanh, 4.0), (ExpNegative, 2.0)] {
-            let part = |i: u64| move || {
-                let blocks = (i..256).step_by(threads as usize);
-                let worst = |b| worst_f32(isa, function, b << 24..(b + 1) << 24, 1);
-                blocks.map(worst).fold(0.0, f64::max)
+            let part = |i: u64| {
+                move || {
+                    let blocks = (i..256).step_by(threads as usize);
+                    let worst = |b| worst_f32(isa, function, b << 24..(b + 1) << 24, 1);
+                    blocks.map(worst).fold(0.0, f64::max)
+                }
             };
             let worst = std::thread::scope(|scope| {
                 let parts: Vec<_> = (0..threads).map(|i| scope.spawn(part(i))).collect();

@@ -41,28 +41,29 @@ pub fn set_num_threads(n: usize) -> Result<usize> {
 }
 
 fn checked(n: usize, operation: &'static str, argument: &'static str) -> Result<usize> {
-    if (1..=MAX_THREADS).contains(&n) {
-        return Ok(n);
-    }
+    let possible = Some(n).filter(|n| (1..=MAX_THREADS).contains(n));
+    possible.ok_or_else(|| refused(operation, argument, n.to_string()))
+}
+
+/// The error for a number of threads that cannot be.
+pub(crate) fn refused(operation: &'static str, argument: &'static str, got: String) -> Error {
     let expected = format!("an integer from 1 to {MAX_THREADS}");
-    Err(Error::Argument { operation, argument, expected, got: n.to_string() })
+    Error::Argument { operation, argument, expected, got }
 }
 
 /// More than any machine has cores; a typing error should not start a million threads.
 const MAX_THREADS: usize = 4096;
 
 fn initial_threads() -> Result<usize> {
-    match std::env::var("RECURRA_NUM_THREADS") {
-        Ok(text) if !text.is_empty() => {
-            text.trim().parse().ok().filter(|&n| n >= 1).ok_or_else(|| Error::Argument {
-                operation: "RECURRA_NUM_THREADS",
-                argument: "value",
-                expected: "a positive integer".to_owned(),
-                got: format!("{text:?}"),
-            })
-        }
-        _ => Ok(std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_THREADS)),
-    }
+    let (name, argument) = ("RECURRA_NUM_THREADS", "value");
+    let Some(text) = std::env::var_os(name).filter(|text| !text.is_empty()) else {
+        let available = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        return Ok(available.min(MAX_THREADS));
+    };
+    let text = text.to_string_lossy();
+    let parsed = text.trim().parse().ok();
+    let possible = parsed.filter(|n| (1..=MAX_THREADS).contains(n));
+    possible.ok_or_else(|| refused(name, argument, format!("{text:?}")))
 }
 
 /// How many threads a call of `work` fused multiply-adds gets, at most `asked` (default: the

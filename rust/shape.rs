@@ -2,6 +2,7 @@
 
 use ndarray::{ArrayView1, ArrayView2, ArrayView3};
 
+use crate::chunks::reserved;
 use crate::error::{Error, Result};
 use crate::sequence::{CellKind, Parameters};
 
@@ -26,7 +27,8 @@ pub(crate) fn refuse(
     Error::Argument { operation, argument, expected: expected.into(), got: got.into() }
 }
 
-fn show(shape: &[usize]) -> String {
+/// A shape as Python writes it.
+pub(crate) fn show(shape: &[usize]) -> String {
     match shape {
         [n] => format!("({n},)"),
         _ => format!("({})", shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
@@ -42,37 +44,41 @@ pub(crate) fn equal(
         return Ok(());
     }
     let expected = format!("shape {letters} = {}", show(expected));
-    Err(refuse(operation, argument, expected, format!("shape {}", show(got))))
+    Err(refuse(operation, argument, expected, show(got)))
+}
+
+/// `4*H`, or `H` where there is one gate.
+pub(crate) fn gate_rows(kind: CellKind) -> String {
+    match kind.gates() {
+        1 => "H".to_owned(),
+        gates => format!("{gates}*H"),
+    }
 }
 
 /// The sizes that the parameters agree on.
 pub(crate) fn parameters<T>(
     operation: &'static str, kind: CellKind, p: &Parameters<'_, T>,
 ) -> Result<Sizes> {
-    let gates = kind.gates();
+    let (gates, letters) = (kind.gates(), gate_rows(kind));
     let (rows, input) = p.w_ih.dim();
+    let unfit = |condition: &str| {
+        let expected = format!("shape ({letters}, I) with {condition}");
+        Err(refuse(operation, "w_ih", expected, show(p.w_ih.shape())))
+    };
     if rows == 0 || !rows.is_multiple_of(gates) {
-        let expected = format!("shape ({gates}*H, I) with H >= 1");
-        return Err(refuse(operation, "w_ih", expected, format!("shape {}", show(p.w_ih.shape()))));
+        return unfit("H >= 1");
     }
     if input == 0 {
-        let got = format!("shape {}", show(p.w_ih.shape()));
-        return Err(refuse(operation, "w_ih", format!("shape ({gates}*H, I) with I >= 1"), got));
+        return unfit("I >= 1");
     }
     let hidden = rows / gates;
     let output = projection(operation, kind, p.w_hr.as_ref(), hidden)?;
-    let letters = if p.w_hr.is_some() {
-        format!("({gates}*H, P)")
-    } else if gates == 1 {
-        "(H, H)".to_owned()
-    } else {
-        format!("({gates}*H, H)")
-    };
-    equal(operation, "w_hh", &letters, &[rows, output], p.w_hh.shape())?;
-    let letters = if gates == 1 { "(H,)".to_owned() } else { format!("({gates}*H,)") };
+    let width = if p.w_hr.is_some() { "P" } else { "H" };
+    let columns = format!("({letters}, {width})");
+    equal(operation, "w_hh", &columns, &[rows, output], p.w_hh.shape())?;
     for (name, b) in [("b_ih", &p.b_ih), ("b_hh", &p.b_hh)] {
         if let Some(b) = b {
-            equal(operation, name, &letters, &[rows], b.shape())?;
+            equal(operation, name, &format!("({letters},)"), &[rows], b.shape())?;
         }
     }
     Ok(Sizes { input, hidden, output, projected: p.w_hr.is_some() })
@@ -87,7 +93,7 @@ fn projection<T>(
     }
     let output = w_hr.nrows();
     if output == 0 {
-        let got = format!("shape {}", show(w_hr.shape()));
+        let got = show(w_hr.shape());
         return Err(refuse(operation, "w_hr", "shape (P, H) with P >= 1", got));
     }
     equal(operation, "w_hr", "(P, H)", &[output, hidden], w_hr.shape())?;
@@ -126,11 +132,7 @@ pub(crate) fn states<T>(
 pub(crate) fn lengths(
     operation: &'static str, lengths: Option<ArrayView1<'_, i64>>, rows: usize, steps: usize,
 ) -> Result<Vec<usize>> {
-    let mut checked = Vec::new();
-    let bytes = rows.checked_mul(size_of::<usize>());
-    checked
-        .try_reserve_exact(rows)
-        .map_err(|_| Error::Memory { purpose: "the lengths of the rows", bytes })?;
+    let mut checked = reserved(rows, "the lengths of the rows")?;
     let Some(lengths) = lengths else {
         checked.resize(rows, steps);
         return Ok(checked);

@@ -33,10 +33,19 @@ pub(super) struct Name {
 }
 
 impl Name {
-    fn error(self, what: &str, expected: &str, got: &str) -> String {
+    fn error(self, expected: &str, got: &str) -> String {
         let Self { operation, argument } = self;
-        format!("{operation}: {argument}: expected {what}{expected}, got {got}")
+        format!("{operation}: {argument}: expected {expected}, got {got}")
     }
+
+    fn type_error(self, expected: &str, got: &str) -> PyErr {
+        PyTypeError::new_err(self.error(expected, got))
+    }
+}
+
+/// The name of an object's class.
+pub(super) fn class(object: &Bound<'_, PyAny>) -> String {
+    object.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string())
 }
 
 /// `object` as an array: itself, or what NumPy makes of it; aligned and in native byte order.
@@ -46,15 +55,11 @@ pub(super) fn array<'py>(
     let py = object.py();
     let array = match object.cast::<PyUntypedArray>() {
         Ok(array) => array.clone(),
-        Err(_) => {
-            let numpy = py.import(intern!(py, "numpy"))?;
-            let made = numpy.call_method1(intern!(py, "asarray"), (object,));
-            made.and_then(|made| Ok(made.cast_into::<PyUntypedArray>()?)).map_err(|_| {
-                let got = object.get_type().name().map_or_else(|_| "?".into(), |n| n.to_string());
-                PyTypeError::new_err(name.error("an array", "", &got))
-            })?
-        }
+        Err(_) => made(object, name)?,
     };
+    if !array.is_exact_instance_of::<PyUntypedArray>() && array.hasattr(intern!(py, "mask"))? {
+        return Err(name.type_error("an array without a mask", &class(object)));
+    }
     let size = array.dtype().itemsize().max(1) as isize;
     let whole = array.strides().iter().all(|stride| stride % size == 0);
     if array.is_aligned() && whole && array.dtype().is_native_byteorder() != Some(false) {
@@ -62,6 +67,19 @@ pub(super) fn array<'py>(
     }
     let native = array.dtype().call_method1(intern!(py, "newbyteorder"), ("=",))?;
     Ok(array.call_method1(intern!(py, "astype"), (native,))?.cast_into::<PyUntypedArray>()?)
+}
+
+/// What NumPy makes of an object that is not an array.
+fn made<'py>(object: &Bound<'py, PyAny>, name: Name) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let py = object.py();
+    let numpy = py.import(intern!(py, "numpy"))?;
+    let made = numpy.call_method1(intern!(py, "asarray"), (object,)).map_err(|error| {
+        // Other exceptions, a lack of memory or an interrupt, are not about the argument.
+        let unfit =
+            error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyValueError>(py);
+        if unfit { name.type_error("an array", &class(object)) } else { error }
+    })?;
+    Ok(made.cast_into::<PyUntypedArray>()?)
 }
 
 /// The precision of an array, refused if it is neither.
@@ -73,18 +91,19 @@ pub(super) fn precision(array: &Bound<'_, PyUntypedArray>, name: Name) -> PyResu
         Ok(Precision::Double)
     } else {
         let got = array.dtype().to_string();
-        Err(PyTypeError::new_err(name.error("dtype ", "float32 or float64", &got)))
+        Err(name.type_error("dtype float32 or float64", &got))
     }
 }
 
-/// An array of `T` in `D` dimensions; `letters` name them.
+/// An array of `T` in `D` dimensions. `letters` name them; `like` has the dtype `T`, as in
+/// "as x has".
 pub(super) fn typed<'py, T: Number, D: Dimension>(
-    array: &Bound<'py, PyUntypedArray>, name: Name, letters: &str,
+    array: &Bound<'py, PyUntypedArray>, name: Name, letters: &str, like: &str,
 ) -> PyResult<Bound<'py, PyArray<T, D>>> {
     if !array.dtype().is_equiv_to(&dtype::<T>(array.py())) {
-        let got = array.dtype().to_string();
-        let expected = format!("{}, the dtype of the first argument", <T as Element>::NAME);
-        return Err(PyTypeError::new_err(name.error("dtype ", &expected, &got)));
+        precision(array, name)?;
+        let expected = format!("dtype {} as {like}", <T as Element>::NAME);
+        return Err(name.type_error(&expected, &array.dtype().to_string()));
     }
     dimensioned(array, name, letters)
 }
@@ -94,27 +113,26 @@ pub(super) fn dimensioned<'py, T: NumpyElement, D: Dimension>(
     array: &Bound<'py, PyUntypedArray>, name: Name, letters: &str,
 ) -> PyResult<Bound<'py, PyArray<T, D>>> {
     array.cast::<PyArray<T, D>>().cloned().map_err(|_| {
-        let shape = array.shape().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let got = format!("{} dimensions: ({shape})", array.ndim());
-        PyValueError::new_err(name.error("shape ", letters, &got))
+        let got = crate::shape::show(array.shape());
+        PyValueError::new_err(name.error(&format!("shape {letters}"), &got))
     })
 }
 
 /// An argument that may be `None`.
 pub(super) fn optional<'py, T: Number, D: Dimension>(
-    object: Option<&Bound<'py, PyAny>>, name: Name, letters: &str,
+    object: Option<&Bound<'py, PyAny>>, name: Name, letters: &str, like: &str,
 ) -> PyResult<Option<Bound<'py, PyArray<T, D>>>> {
-    object.map(|object| typed(&array(object, name)?, name, letters)).transpose()
+    object.map(|object| required(object, name, letters, like)).transpose()
 }
 
 /// An array argument.
 pub(super) fn required<'py, T: Number, D: Dimension>(
-    object: &Bound<'py, PyAny>, name: Name, letters: &str,
+    object: &Bound<'py, PyAny>, name: Name, letters: &str, like: &str,
 ) -> PyResult<Bound<'py, PyArray<T, D>>> {
-    typed(&array(object, name)?, name, letters)
+    typed(&array(object, name)?, name, letters, like)
 }
 
-/// Integers `(N,)`, as 64 bits; booleans and floating-point numbers are refused.
+/// Integers, as 64 bits; booleans and floating-point numbers are refused.
 pub(super) fn integers<'py>(
     object: &Bound<'py, PyAny>, name: Name, letters: &str,
 ) -> PyResult<Bound<'py, PyArray<i64, ndarray::Ix1>>> {
@@ -123,8 +141,13 @@ pub(super) fn integers<'py>(
     let kind = array.dtype().kind();
     let empty = array.len() == 0 && !object.is_instance_of::<PyUntypedArray>();
     if !(matches!(kind, b'i' | b'u') || empty) {
-        let got = array.dtype().to_string();
-        return Err(PyTypeError::new_err(name.error("", "integers", &format!("dtype {got}"))));
+        return Err(name.type_error("integers", &format!("dtype {}", array.dtype())));
+    }
+    if let Ok(unsigned) = array.cast::<PyArray<u64, ndarray::Ix1>>()
+        && let Some(large) = view(unsigned).iter().find(|&&n| i64::try_from(n).is_err())
+    {
+        let text = name.error("integers of 63 bits", &large.to_string());
+        return Err(PyValueError::new_err(text));
     }
     let array = if array.dtype().is_equiv_to(&dtype::<i64>(py)) {
         array
@@ -132,6 +155,22 @@ pub(super) fn integers<'py>(
         array.call_method1(intern!(py, "astype"), (dtype::<i64>(py),))?.cast_into()?
     };
     dimensioned(&array, name, letters)
+}
+
+/// `True` or `False`, not merely something true.
+pub(super) fn flag(object: &Bound<'_, PyAny>, name: Name) -> PyResult<bool> {
+    object.extract().map_err(|_| name.type_error("True or False", &class(object)))
+}
+
+/// A number of threads, or `None`.
+pub(super) fn threads(object: Option<&Bound<'_, PyAny>>, name: Name) -> PyResult<Option<usize>> {
+    let Some(object) = object else { return Ok(None) };
+    let refused = |got| crate::parallel::refused(name.operation, name.argument, got);
+    if object.hasattr(intern!(object.py(), "__index__"))? {
+        let number = object.extract::<usize>();
+        return number.map(Some).or_else(|_| Err(refused(object.str()?.to_string()).into()));
+    }
+    Err(PyTypeError::new_err(refused(class(object)).to_string()))
 }
 
 /// What a view of an array borrows: the pointer outlives the interpreter lock's release, since the
@@ -157,7 +196,7 @@ pub(super) fn view_mut<'a, T: NumpyElement, D: Dimension>(
 ///
 /// # Errors
 /// `MemoryError` where there is no memory, also for sizes that do not fit.
-pub(super) fn empty<'py, T: Number, I: IntoDimension>(
+pub(super) fn empty<'py, T: NumpyElement, I: IntoDimension>(
     py: Python<'py>, shape: I, purpose: &'static str,
 ) -> PyResult<Bound<'py, PyArray<T, I::Dim>>> {
     let shape = shape.into_dimension();

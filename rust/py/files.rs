@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use numpy::{PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
+use numpy::{PyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -25,18 +25,20 @@ fn store(object: &Bound<'_, PyAny>) -> PyResult<Stored> {
     let name = Name { operation: "serialize_safetensors", argument: "tensors" };
     let array = array(object, name)?;
     let shape = array.shape().to_vec();
-    match precision(&array, name)? {
-        Precision::Single => {
-            let values = array.cast::<PyArrayDyn<f32>>()?.to_owned_array();
-            let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-            Ok(Stored { dtype: Dtype::F32, shape, bytes })
-        }
-        Precision::Double => {
-            let values = array.cast::<PyArrayDyn<f64>>()?.to_owned_array();
-            let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-            Ok(Stored { dtype: Dtype::F64, shape, bytes })
-        }
+    let stored = |dtype, bytes| Ok(Stored { dtype, shape, bytes });
+    if let Ok(array) = array.cast::<PyArrayDyn<i64>>() {
+        return stored(Dtype::I64, bytes(array, i64::to_le_bytes));
     }
+    match precision(&array, name)? {
+        Precision::Single => stored(Dtype::F32, bytes(array.cast()?, f32::to_le_bytes)),
+        Precision::Double => stored(Dtype::F64, bytes(array.cast()?, f64::to_le_bytes)),
+    }
+}
+
+fn bytes<T: Copy + numpy::Element, const BYTES: usize>(
+    array: &Bound<'_, PyArrayDyn<T>>, number: fn(T) -> [u8; BYTES],
+) -> Vec<u8> {
+    super::arrays::view(array).iter().flat_map(|&x| number(x)).collect()
 }
 
 #[pyfunction]
@@ -69,8 +71,9 @@ fn deserialize_safetensors<'py>(
         let made = match view.dtype() {
             Dtype::F32 => load(py, &view, f32::from_le_bytes)?,
             Dtype::F64 => load(py, &view, f64::from_le_bytes)?,
+            Dtype::I64 => load(py, &view, i64::from_le_bytes)?,
             other => {
-                let text = format!("tensor {name:?}: expected float32 or float64, got {other:?}");
+                let text = format!("tensor {name:?}: expected F32, F64 or I64, got {other:?}");
                 return Err(PyTypeError::new_err(text));
             }
         };
@@ -79,7 +82,7 @@ fn deserialize_safetensors<'py>(
     Ok((tensors, header.metadata().clone().unwrap_or_default()))
 }
 
-fn load<'py, T: super::arrays::Number, const BYTES: usize>(
+fn load<'py, T: numpy::Element, const BYTES: usize>(
     py: Python<'py>, view: &TensorView<'_>, number: fn([u8; BYTES]) -> T,
 ) -> PyResult<Bound<'py, PyAny>> {
     let made = empty::<T, _>(py, ndarray::IxDyn(view.shape()), "a tensor")?;

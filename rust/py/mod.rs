@@ -1,8 +1,9 @@
 //! The binding: borrows NumPy's arrays, detaches from the interpreter, calls the core, converts.
 
 mod arrays;
+mod backward;
 mod files;
-mod sequence;
+mod forward;
 mod train;
 
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyValueError};
@@ -23,8 +24,11 @@ impl From<Error> for PyErr {
 }
 
 #[pyfunction]
-fn set_num_threads(n: usize) -> PyResult<()> {
-    parallel::set_num_threads(n)?;
+fn set_num_threads(n: &Bound<'_, PyAny>) -> PyResult<()> {
+    let name = arrays::Name { operation: "set_num_threads", argument: "n" };
+    if let Some(n) = arrays::threads(Some(n), name)? {
+        parallel::set_num_threads(n)?;
+    }
     Ok(())
 }
 
@@ -63,7 +67,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(available_isas, module)?)?;
     module.add_function(wrap_pyfunction!(force_isa, module)?)?;
     module.add_function(wrap_pyfunction!(version, module)?)?;
-    sequence::register(module)?;
+    forward::register(module)?;
+    backward::register(module)?;
     train::register(module)?;
     files::register(module)
 }

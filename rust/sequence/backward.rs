@@ -9,6 +9,7 @@ use crate::cells::Cell;
 use crate::error::{Error, Result};
 use crate::parallel;
 use crate::sequence::bptt::{Arrays, Layout, Run};
+use crate::sequence::forward::array;
 use crate::sequence::saved::Saved;
 use crate::sequence::weights::{Function, transposed};
 use crate::sequence::{WithCell, gradients, with_cell};
@@ -79,18 +80,17 @@ impl<T: Element> Saved<T> {
         let (rows, steps, sizes) = self.dims();
         let gates = self.kind().gates() * sizes.hidden;
         let lstm = self.kind() == crate::CellKind::Lstm;
-        let zero = T::default();
-        let bias = |given: bool| given.then(|| Array1::from_elem(gates, zero));
+        let bias = |given: bool| given.then(|| array(gates)).transpose();
         let [b_ih, b_hh] = self.biases();
         let mut g = Gradients {
-            dx: Array3::from_elem((rows, steps, sizes.input), zero),
-            dw_ih: Array2::from_elem((gates, sizes.input), zero),
-            dw_hh: Array2::from_elem((gates, sizes.output), zero),
-            db_ih: bias(b_ih),
-            db_hh: bias(b_hh),
-            dw_hr: sizes.projected.then(|| Array2::from_elem((sizes.output, sizes.hidden), zero)),
-            dh0: Array2::from_elem((rows, sizes.output), zero),
-            dc0: lstm.then(|| Array2::from_elem((rows, sizes.hidden), zero)),
+            dx: array((rows, steps, sizes.input))?,
+            dw_ih: array((gates, sizes.input))?,
+            dw_hh: array((gates, sizes.output))?,
+            db_ih: bias(b_ih)?,
+            db_hh: bias(b_hh)?,
+            dw_hr: sizes.projected.then(|| array((sizes.output, sizes.hidden))).transpose()?,
+            dh0: array((rows, sizes.output))?,
+            dc0: lstm.then(|| array((rows, sizes.hidden))).transpose()?,
         };
         let outputs = GradientOutputs {
             dx: Some(g.dx.view_mut()),

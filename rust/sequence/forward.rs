@@ -1,11 +1,13 @@
 //! Running a layer over a batch.
 
+use ndarray::Dimension as _;
 use ndarray::{
     Array2, Array3, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3, Axis,
 };
 
 use crate::buffer::with_workspace;
 use crate::cells::Cell;
+use crate::chunks::zeros;
 use crate::error::{Error, Result};
 use crate::parallel;
 use crate::sequence::plan::Plan;
@@ -74,8 +76,8 @@ impl<T: Element> Weights<T> {
     pub fn forward(&self, sequence: &Sequence<'_, T>) -> Result<Output<T>> {
         let sizes = self.sizes();
         let (rows, steps, _) = sequence.x.dim();
-        let state = |width| array((rows, width), &[rows, width]);
-        let mut y = array((rows, steps, sizes.output), &[rows, steps, sizes.output])?;
+        let state = |width| array((rows, width));
+        let mut y = array((rows, steps, sizes.output))?;
         let mut h_n = state(sizes.output)?;
         let mut c_n = match self.kind() {
             crate::CellKind::Lstm => Some(state(sizes.hidden)?),
@@ -136,16 +138,14 @@ fn task_count(rows: usize, threads: usize) -> usize {
     rows.div_ceil(CHUNK_ROWS * threads).max(1) * threads
 }
 
-fn array<T: Element, D: ndarray::Dimension>(
-    shape: impl ndarray::ShapeBuilder<Dim = D>, sizes: &[usize],
-) -> Result<ndarray::Array<T, D>> {
-    let purpose = "an output";
-    let len = crate::buffer::size(sizes).ok_or(Error::Memory { purpose, bytes: None })?;
-    let mut items = Vec::new();
-    let bytes = len.checked_mul(size_of::<T>());
-    items.try_reserve_exact(len).map_err(|_| Error::Memory { purpose, bytes })?;
-    items.resize(len, T::default());
-    ndarray::Array::from_shape_vec(shape, items).map_err(|_| Error::Memory { purpose, bytes })
+/// An array of zeros.
+pub(super) fn array<T: Element, S: ndarray::IntoDimension>(
+    shape: S,
+) -> Result<ndarray::Array<T, S::Dim>> {
+    let (shape, purpose) = (shape.into_dimension(), "an output");
+    let refused = Error::Memory { purpose, bytes: None };
+    let len = crate::buffer::size(shape.slice()).ok_or(refused.clone())?;
+    ndarray::Array::from_shape_vec(shape, zeros(len, purpose)?).map_err(|_| refused)
 }
 
 impl<T> Outputs<'_, T> {

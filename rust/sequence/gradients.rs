@@ -8,6 +8,7 @@ use ndarray::ArrayViewMut1;
 
 use crate::buffer::Buffer;
 use crate::cells::Cell;
+use crate::chunks::{reserved, zeros};
 use crate::error::Result;
 use crate::gemm::{self, Gathered, Outer};
 use crate::sequence::backward::GradientOutputs;
@@ -23,8 +24,10 @@ pub(super) fn weights<T: Element, C: Cell<T>>(
     let sizes = saved.weights.sizes();
     let h = sizes.hidden;
     let places = saved.plan.ordered()?;
-    let step_rows: Vec<usize> = places.iter().map(|&(row, _)| row).collect();
-    let states: Vec<usize> = places.iter().map(|&(_, state)| state).collect();
+    let mut step_rows = reserved(places.len(), "the order of the sums")?;
+    step_rows.extend(places.iter().map(|&(row, _)| row));
+    let mut states = reserved(places.len(), "the order of the sums")?;
+    states.extend(places.iter().map(|&(_, state)| state));
     let rows = |memory: &Buffer<T>, width, index| Gathered { start: memory.ptr(), width, index };
     let m = &saved.memory;
     let x = rows(&m.x, sizes.input, &step_rows);
@@ -60,7 +63,7 @@ pub(super) fn weights<T: Element, C: Cell<T>>(
     // SAFETY: forward and backward wrote all rows that the places name; outputs were checked.
     unsafe { gemm::outer_products(isa, &products, threads)? };
 
-    let mut sums = vec![T::default(); C::GRADIENTS * h];
+    let mut sums = zeros(C::GRADIENTS * h, "gradients of the biases")?;
     if outputs.db_ih.is_some() || outputs.db_hh.is_some() {
         // SAFETY: as above.
         unsafe { gemm::column_sums(isa, &d, &mut sums) };

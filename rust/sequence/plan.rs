@@ -5,7 +5,11 @@
 //! too, and all tasks have about the same work. A task's step rows lie one behind the other in
 //! memory: `offset(s)` rows precede those of step `s`.
 
-use crate::error::{Error, Result};
+use crate::chunks::reserved;
+use crate::error::Result;
+
+/// What there was no memory for.
+const ORDER: &str = "the order of the rows";
 
 /// The rows of one task.
 pub struct Task {
@@ -88,7 +92,7 @@ impl Plan {
     /// A plan for rows of these lengths on `tasks` tasks.
     pub fn new(lengths: &[usize], tasks: usize) -> Result<Self> {
         let rows = lengths.len();
-        let mut order = reserved(rows)?;
+        let mut order = reserved(rows, ORDER)?;
         order.extend(0..rows);
         // Stable, so rows of equal length keep their order.
         order.sort_by_key(|&row| std::cmp::Reverse(lengths[row]));
@@ -108,7 +112,7 @@ impl Plan {
     /// the place in the sorted batch. For each, its place among the step rows and the place of its
     /// previous state in the state history.
     pub fn ordered(&self) -> Result<Vec<(usize, usize)>> {
-        let mut places = reserved(self.step_rows)?;
+        let mut places = reserved(self.step_rows, ORDER)?;
         let steps = self.tasks.iter().map(Task::steps).max().unwrap_or(0);
         for s in 0..steps {
             let most = self.tasks[0].count(s);
@@ -128,12 +132,12 @@ fn task(
     first_row: usize,
 ) -> Result<Task> {
     let own = order.len().saturating_sub(i).div_ceil(tasks);
-    let mut rows = reserved(own)?;
+    let mut rows = reserved(own, ORDER)?;
     rows.extend(order.iter().skip(i).step_by(tasks));
-    let mut sorted = reserved(own)?;
+    let mut sorted = reserved(own, ORDER)?;
     sorted.extend(rows.iter().map(|&row| lengths[row]));
     let steps = sorted.first().copied().unwrap_or(0);
-    let mut offsets = reserved(steps + 1)?;
+    let mut offsets = reserved(steps + 1, ORDER)?;
     let (mut active, mut offset) = (own, 0);
     for s in 0..steps {
         while sorted[active - 1] <= s {
@@ -144,15 +148,6 @@ fn task(
     }
     offsets.push(offset);
     Ok(Task { rows, lengths: sorted, offsets, first_step_row, first_row })
-}
-
-/// An empty vector with room for `n`.
-fn reserved<T>(n: usize) -> Result<Vec<T>> {
-    let mut items = Vec::new();
-    let bytes = n.checked_mul(size_of::<T>());
-    let failed = |_| Error::Memory { purpose: "the order of the rows", bytes };
-    items.try_reserve_exact(n).map_err(failed)?;
-    Ok(items)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ndarray::{ArrayView1, ArrayView2};
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, size};
 use crate::cells::Cell;
 use crate::error::{Error, Result};
 use crate::kernel::panel_width;
@@ -154,6 +154,7 @@ impl<T: Element> crate::sequence::WithCell<T> for Pack<'_, '_, T> {
         let (p, sizes) = (self.parameters, self.sizes);
         let lanes = isa.lanes::<T>();
         let rows = |w: &ArrayView2<'_, T>, gates: &[usize], units| pack_rows(w, gates, units, isa);
+        probe::<T, C>(sizes, lanes, self.training)?;
         let stages = C::FORWARD.iter().map(|stage| match stage.start {
             Some(_) => rows(&p.w_hh, stage.gates, sizes.hidden),
             None => rows(p.w_hr.as_ref().unwrap_or(&p.w_hh), &[0], sizes.output),
@@ -169,6 +170,27 @@ impl<T: Element> crate::sequence::WithCell<T> for Pack<'_, '_, T> {
             biases: [p.b_ih.is_some(), p.b_hh.is_some()],
         })
     }
+}
+
+/// Elements that are not worth asking for beforehand.
+const SURELY_THERE: usize = 1 << 24;
+
+/// Refuses weights for which there is no memory, before any is filled.
+fn probe<T: Element, C: Cell<T>>(sizes: Sizes, lanes: usize, training: bool) -> Result<()> {
+    let width = panel_width(lanes);
+    let padded = |n: usize| n.checked_next_multiple_of(width);
+    let panels = |rows: usize, columns: usize| size(&[C::GATES, padded(rows)?, columns]);
+    let Sizes { input, hidden, output, .. } = sizes;
+    let forward = [panels(hidden, input), panels(hidden, output), panels(output, hidden)];
+    let backward = [panels(input, hidden), panels(output, hidden), panels(hidden, output)];
+    let sum = |terms: &[Option<usize>]| {
+        terms.iter().try_fold(0usize, |sum, &term| sum.checked_add(term?))
+    };
+    let len = sum(&forward).and_then(|n| n.checked_add(if training { sum(&backward)? } else { 0 }));
+    let purpose = "packed weights";
+    let len = len.ok_or(Error::Memory { purpose, bytes: None })?;
+    // Reserved and given back: a size that cannot be had is known before a smaller part is touched.
+    if len < SURELY_THERE { Ok(()) } else { Buffer::<T>::new(len, purpose).map(drop) }
 }
 
 fn transpose<T: Element, C: Cell<T>>(

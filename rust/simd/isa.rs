@@ -39,8 +39,8 @@ impl Isa {
         if let Some(isa) = Self::from_code(CURRENT.load(Ordering::Relaxed)) {
             return Ok(isa);
         }
-        let isa = match std::env::var("RECURRA_ISA") {
-            Ok(name) if !name.is_empty() => Self::named(&name)?,
+        let isa = match std::env::var_os("RECURRA_ISA") {
+            Some(name) if !name.is_empty() => Self::find("RECURRA_ISA", &name.to_string_lossy())?,
             _ => Self::widest(),
         };
         isa.make_current();
@@ -71,10 +71,14 @@ impl Isa {
     /// # Errors
     /// [`Error::InstructionSet`] when there is none, or this processor lacks it.
     pub fn named(name: &str) -> Result<Self> {
+        Self::find("instruction set", name)
+    }
+
+    fn find(operation: &'static str, name: &str) -> Result<Self> {
         let present = Self::present();
         present.iter().copied().find(|isa| isa.name() == name).ok_or_else(|| {
             let names: Vec<_> = present.iter().map(|isa| isa.name()).collect();
-            Error::InstructionSet { asked: name.to_owned(), present: names.join(", ") }
+            Error::InstructionSet { operation, asked: name.to_owned(), present: names.join(", ") }
         })
     }
 

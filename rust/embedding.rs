@@ -150,8 +150,8 @@ mod tests {
     fn nothing_looked_up_is_fine() {
         let mut y = Array2::<f32>::zeros((0, 3));
         forward(numbers(4, 3, 5).view(), array![].view(), y.view_mut(), Some(2)).unwrap();
-        let mut dtable = Array2::from_elem((4, 3), 1.0);
+        let mut dtable = Array2::from_elem((4, 3), 1.0_f32);
         backward(y.view(), array![].view(), dtable.view_mut(), Some(2)).unwrap();
-        assert_eq!(dtable, Array2::zeros((4, 3)));
+        assert_eq!(dtable, Array2::<f32>::zeros((4, 3)));
     }
 }

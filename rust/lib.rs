@@ -71,6 +71,8 @@ mod gemm;
 mod indices;
 #[doc(hidden)]
 pub mod kernel;
+#[cfg(test)]
+mod kernel_tests;
 pub mod linear;
 pub mod loss;
 #[doc(hidden)]

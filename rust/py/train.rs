@@ -67,7 +67,12 @@ fn linear_backward<'py>(
 ) -> PyResult<LinearGradients<'py>> {
     let operation = "linear_backward";
     let x = array(x, Name { operation, argument: "x" })?;
-    with_precision_of!(&x, operation, "x", linear_gradients(&x, w, dy, asked(operation, n_threads)?))
+    with_precision_of!(
+        &x,
+        operation,
+        "x",
+        linear_gradients(&x, w, dy, asked(operation, n_threads)?)
+    )
 }
 
 fn linear_gradients<'py, T: Number>(
@@ -136,8 +141,7 @@ fn embedding_gradient<'py, T: Number>(
 #[pyfunction]
 #[pyo3(signature = (logits, targets, reduction="mean", n_threads=None))]
 fn cross_entropy<'py>(
-    logits: &Object<'py>, targets: &Object<'py>, reduction: &str,
-    n_threads: Option<&Object<'py>>,
+    logits: &Object<'py>, targets: &Object<'py>, reduction: &str, n_threads: Option<&Object<'py>>,
 ) -> PyResult<(f64, Object<'py>)> {
     let operation = "cross_entropy";
     let reduction = match reduction {
@@ -172,15 +176,19 @@ fn loss_of<'py, T: Number>(
 #[allow(clippy::too_many_arguments)]
 fn sgd_step<'py>(
     param: &Object<'py>, grad: &Object<'py>, momentum_buffer: Option<&Object<'py>>, lr: f64,
-    momentum: f64, weight_decay: f64, nesterov: bool, first: bool,
-    n_threads: Option<&Object<'py>>,
+    momentum: f64, weight_decay: f64, nesterov: bool, first: bool, n_threads: Option<&Object<'py>>,
 ) -> PyResult<()> {
     let operation = "sgd_step";
     let param = untyped(param, Name { operation, argument: "param" })?;
     let sgd = Sgd { lr, momentum, weight_decay, nesterov };
     let threads = asked(operation, n_threads)?;
     let buffer = momentum_buffer;
-    with_precision_of!(&param, operation, "param", run_sgd(&param, grad, buffer, sgd, first, threads))
+    with_precision_of!(
+        &param,
+        operation,
+        "param",
+        run_sgd(&param, grad, buffer, sgd, first, threads)
+    )
 }
 
 fn run_sgd<'py, T: Number>(
@@ -190,12 +198,14 @@ fn run_sgd<'py, T: Number>(
     let name = |argument| Name { operation: "sgd_step", argument };
     let param = writable::<T>(param, name("param"), "param has")?;
     let grad = readable::<T>(grad, name("grad"), "param has")?;
-    let buffer = buffer.map(|b| writable::<T>(b, name("momentum_buffer"), "param has")).transpose()?;
+    let buffer =
+        buffer.map(|b| writable::<T>(b, name("momentum_buffer"), "param has")).transpose()?;
     let mut arrays = vec![("param", &param), ("grad", &grad)];
     arrays.extend(buffer.as_ref().map(|b| ("momentum_buffer", b)));
     alike("sgd_step", &arrays)?;
     // SAFETY: `alike` found the arrays apart.
-    let (p, b) = unsafe { (elements_mut(&param)?, buffer.as_ref().map(|b| elements_mut(b)).transpose()?) };
+    let (p, b) =
+        unsafe { (elements_mut(&param)?, buffer.as_ref().map(|b| elements_mut(b)).transpose()?) };
     let g = elements(&grad)?;
     Ok(param.py().detach(|| sgd.step(p, g, b, first, threads))?)
 }
@@ -214,7 +224,12 @@ fn adam_step<'py>(
     let param = untyped(param, Name { operation, argument: "param" })?;
     let adam = Adam { lr, beta1, beta2, eps, weight_decay, decoupled };
     let threads = asked(operation, n_threads)?;
-    with_precision_of!(&param, operation, "param", run_adam(&param, grad, [m, v], adam, step, threads))
+    with_precision_of!(
+        &param,
+        operation,
+        "param",
+        run_adam(&param, grad, [m, v], adam, step, threads)
+    )
 }
 
 fn run_adam<'py, T: Number>(
@@ -255,12 +270,15 @@ fn squares<T: Number>(grad: &Untyped<'_>, threads: Option<usize>) -> PyResult<f6
 
 #[pyfunction]
 #[pyo3(signature = (array, factor, n_threads=None))]
-fn scale_<'py>(
-    array: &Object<'py>, factor: f64, n_threads: Option<&Object<'py>>,
-) -> PyResult<()> {
+fn scale_<'py>(array: &Object<'py>, factor: f64, n_threads: Option<&Object<'py>>) -> PyResult<()> {
     let operation = "scale_";
     let array = untyped(array, Name { operation, argument: "array" })?;
-    with_precision_of!(&array, operation, "array", scaled(&array, factor, asked(operation, n_threads)?))
+    with_precision_of!(
+        &array,
+        operation,
+        "array",
+        scaled(&array, factor, asked(operation, n_threads)?)
+    )
 }
 
 fn scaled<T: Number>(array: &Untyped<'_>, factor: f64, threads: Option<usize>) -> PyResult<()> {

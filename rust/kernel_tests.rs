@@ -1,0 +1,151 @@
+//! The product and its packing, against plain loops, bit for bit, on every instruction set.
+
+use ndarray::Array2;
+
+use crate::gemm::{Gathered, Outer, column_sums, outer_products};
+use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
+use crate::panels::Panels;
+use crate::simd::{Element, Isa, Kernel, Lanes};
+use crate::testing::numbers;
+use crate::view::View;
+
+/// `init + a * b` in the order that the crate promises.
+fn plain<T: Element>(
+    a: &Array2<T>, b: &Array2<T>, init: &Array2<T>, fma: fn(T, T, T) -> T,
+) -> Array2<T> {
+    Array2::from_shape_fn(init.dim(), |(m, j)| {
+        (0..a.ncols()).fold(init[(m, j)], |sum, k| fma(a[(m, k)], b[(k, j)], sum))
+    })
+}
+
+/// The crate's product on these matrices; panels in blocks of two with a gap of one between.
+struct Whole<'a, T> {
+    isa: Isa,
+    a: &'a Array2<T>,
+    b: &'a Array2<T>,
+    init: &'a Array2<T>,
+}
+
+impl<T: Element> Kernel<T> for Whole<'_, T> {
+    type Output = Array2<T>;
+
+    #[inline(always)]
+    fn run<L: Lanes<T>>(self, l: L) -> Array2<T> {
+        let Self { isa, a, b, init } = self;
+        let width = panel_width(L::N);
+        let (m, k, n) = (a.nrows(), a.ncols(), b.ncols());
+        let source = |i: usize| b.row(i).as_ptr();
+        // SAFETY: the rows of `b` have n contiguous elements.
+        let panels = unsafe { Panels::pack_rows(isa.lanes::<T>(), k, n, 1, source).unwrap() };
+        let blocks = Blocks { count: 2, stride: 3 * width };
+        let column = |j: usize| j / width / 2 * 3 * width + j / width % 2 * width + j % width;
+        let columns = column(panels.count * width - 1) + 1;
+        let mut start = Array2::from_elem((m, columns), T::default());
+        let mut out = start.clone();
+        for ((i, j), &x) in init.indexed_iter() {
+            start[(i, column(j))] = x;
+        }
+        let product = Product {
+            m,
+            k,
+            a: Rows { start: a.as_ptr(), row: k, column: 1 },
+            panels: panels.start(0),
+            panel_stride: panels.stride,
+            count: panels.count,
+            init: Init { start: start.as_ptr(), row: columns, blocks },
+            out: out.as_mut_ptr(),
+            out_row: columns,
+            out_blocks: blocks,
+        };
+        // SAFETY: all matrices have the rows and columns that the product names.
+        unsafe { product.run_on(l) };
+        Array2::from_shape_fn((m, n), |(i, j)| out[(i, column(j))])
+    }
+}
+
+fn products_are_plain_sums<T: Element>(fma: fn(T, T, T) -> T) {
+    for isa in Isa::present() {
+        for m in 1..=26 {
+            for (n, k) in [(1, 1), (3, 0), (70, 5), (33, 255), (200, 7), (17, 256), (40, 600)] {
+                let (a, b, init) = (numbers(m, k, 1), numbers(k, n, 2), numbers(m, n, 3));
+                let got = T::dispatch(isa, Whole { isa, a: &a, b: &b, init: &init });
+                assert!(got == plain(&a, &b, &init, fma), "{} {m} x {n} x {k}", isa.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn products_are_plain_sums_float32() {
+    products_are_plain_sums::<f32>(f32::mul_add);
+}
+
+#[test]
+fn products_are_plain_sums_float64() {
+    products_are_plain_sums::<f64>(f64::mul_add);
+}
+
+#[test]
+fn columns_are_packed_from_lines_of_any_step() {
+    for isa in Isa::present() {
+        let width = panel_width(isa.lanes::<f32>());
+        for (lines, k, step) in
+            [(1, 1, 1), (width, 40, 1), (width - 1, 37, 1), (width, 19, 3), (0, 5, 1)]
+        {
+            let w = numbers::<f32>(lines.max(1), k * step, 4);
+            let source = |_| (w.as_ptr(), lines);
+            let line = (k * step) as isize;
+            // SAFETY: each of the lines has k elements at that step.
+            let panels =
+                unsafe { Panels::pack_columns(isa, k, 1, line, step as isize, source).unwrap() };
+            for (i, j) in (0..k).flat_map(|i| (0..width).map(move |j| (i, j))) {
+                // SAFETY: the panel has k rows of `width`, all of them written.
+                let got = unsafe { *panels.start(0).add(i * width + j) };
+                let expected = if j < lines { w[(j, i * step)] } else { 0.0 };
+                assert_eq!(got, expected, "{} k {i} column {j}", isa.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn outer_products_are_plain_sums_whatever_the_threads() {
+    let (terms, rows, columns) = (300, 61, 45);
+    let (left, right) = (numbers::<f64>(terms, rows + 3, 5), numbers::<f64>(terms, columns, 6));
+    let index: Vec<usize> = (0..terms).map(|i| (i * 7) % terms).collect();
+    let expected = Array2::from_shape_fn((rows, columns), |(i, j)| {
+        index.iter().fold(0.0, |sum, &k| left[(k, i + 2)].mul_add(right[(k, j)], sum))
+    });
+    for isa in Isa::present() {
+        for threads in [1, 2, 3] {
+            let mut out = Array2::zeros((rows + 1, columns));
+            let product = Outer {
+                left: Gathered { start: left.as_ptr(), width: rows + 3, index: &index },
+                first: 2,
+                rows,
+                right: Gathered { start: right.as_ptr(), width: columns, index: &index },
+                out: View::of_mut2(&mut out.view_mut()),
+                out_row: 1,
+            };
+            // SAFETY: the index names rows of both factors; the result has the rows and columns.
+            unsafe { outer_products(isa, &[product], threads).unwrap() };
+            assert!(out.slice(ndarray::s![1.., ..]) == expected, "{} {threads}", isa.name());
+            assert!(out.row(0).iter().all(|&x| x == 0.0));
+        }
+    }
+}
+
+#[test]
+fn column_sums_are_in_order() {
+    let x = numbers::<f32>(100, 37, 7);
+    let index: Vec<usize> = (0..100).rev().collect();
+    let sum = |j| index.iter().fold(0.0f32, |sum, &k| sum + x[(k, j)]);
+    let expected: Vec<f32> = (0..37).map(sum).collect();
+    for isa in Isa::present() {
+        let mut sums = vec![0.0; 37];
+        let rows = Gathered { start: x.as_ptr(), width: 37, index: &index };
+        // SAFETY: the index names rows of x.
+        unsafe { column_sums(isa, &rows, &mut sums) };
+        assert_eq!(sums, expected, "{}", isa.name());
+    }
+}

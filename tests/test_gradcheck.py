@@ -1,38 +1,113 @@
-"""The finite-difference checker agrees with right gradients and finds wrong ones."""
+"""Every gradient of `recurra.functional` against finite differences, in float64."""
+
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
 
+from bits import ISAS, forced_isa
+from cells import BIASES, VARIANTS, Variant, backward, draw, draw_incoming, forward, loss
 from gradcheck import gradcheck
+from recurra import functional
 
-ARGUMENTS = {"a": np.array([[0.3, -0.7], [1.1, 0.2]]), "b": np.array([0.5, -2.0])}
+Arrays = dict[str, np.ndarray]
 
-
-def loss(a: np.ndarray, b: np.ndarray) -> float:
-    return float((np.exp(a) * b).sum())
-
-
-def right() -> dict[str, np.ndarray]:
-    a, b = ARGUMENTS["a"], ARGUMENTS["b"]
-    return {"a": np.exp(a) * b, "b": np.exp(a).sum(axis=0)}
+SIZES = {"B": 4, "T": 4, "I": 3, "H": 5, "bias": "both"}
+RAGGED = [2, 0, 4, 3]
+every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
 
 
-def test_a_right_gradient_passes() -> None:
-    assert gradcheck(loss, ARGUMENTS, right()).error < 1e-11
+class KinkError(Exception):
+    """A step of the finite differences crossed the kink of relu: the slope is of no use."""
 
 
-@pytest.mark.parametrize("wrong", [1e-7, -1.0, np.nan])
-def test_the_worst_element_is_named(wrong: float) -> None:
-    gradients = right()
-    gradients["a"][1, 0] += wrong
-    with pytest.raises(AssertionError, match=r"name='a', index=\(1, 0\)"):
-        gradcheck(loss, ARGUMENTS, gradients)
+def check(
+    variant: Variant,
+    *,
+    sizes: dict[str, Any] = SIZES,
+    absent: tuple[str, ...] = (),
+    incoming: tuple[str, ...] = ("dy", "dh_n", "dc_n"),
+    **options: Any,
+) -> None:
+    """Check the gradient of every argument but those `absent`."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        arguments = draw(variant, rng, **sizes)
+        arguments = {name: value for name, value in arguments.items() if name not in absent}
+        with suppress(KinkError):
+            return compare(variant, arguments, incoming, rng, options)
+    raise AssertionError("a kink near every draw")
 
 
-def test_a_missing_gradient_a_shape_and_a_dtype_are_refused() -> None:
-    with pytest.raises(AssertionError, match="b: no gradient"):
-        gradcheck(loss, ARGUMENTS, {"b": None})
-    with pytest.raises(AssertionError, match=r"b: \(1,\) for \(2,\)"):
-        gradcheck(loss, ARGUMENTS, {"b": np.zeros(1)})
-    with pytest.raises(AssertionError, match="b: expected float64, got float32"):
-        gradcheck(loss, {"b": np.zeros(2, np.float32)}, {"b": np.zeros(2)})
+def compare(
+    variant: Variant,
+    arguments: Arrays,
+    names: tuple[str, ...],
+    rng: np.random.Generator,
+    options: dict[str, Any],
+) -> None:
+    output = forward(functional, variant, arguments, **options)
+    incoming = {k: v for k, v in draw_incoming(output, rng).items() if k in names}
+    grads = backward(functional, variant, output.saved, incoming)
+
+    def run(**moved: np.ndarray) -> float:
+        there = forward(functional, variant, moved, save=False, **options)
+        if variant.name == "rnn_relu" and ((there.y > 0) != (output.y > 0)).any():
+            raise KinkError
+        return loss(there, incoming)
+
+    gradcheck(run, arguments, {name: grads[name] for name in arguments})
+
+
+@every_variant
+@pytest.mark.parametrize("bias", BIASES)
+@pytest.mark.parametrize("lengths", [None, RAGGED], ids=["full", "ragged"])
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_options(variant: Variant, bias: str, lengths: list[int] | None, reverse: bool) -> None:
+    check(variant, sizes=SIZES | {"bias": bias}, lengths=lengths, reverse=reverse)
+
+
+@every_variant
+@pytest.mark.parametrize("absent", [("h0",), ("c0",), ("h0", "c0")], ids="+".join)
+def test_without_initial_states(variant: Variant, absent: tuple[str, ...]) -> None:
+    check(variant, absent=absent)
+
+
+@every_variant
+@pytest.mark.parametrize("name", ["dy", "dh_n", "dc_n"])
+def test_each_incoming_gradient_alone(variant: Variant, name: str) -> None:
+    check(variant, incoming=(name,), lengths=RAGGED)
+
+
+@every_variant
+@pytest.mark.parametrize("isa", ISAS)
+def test_more_units_than_lanes(variant: Variant, isa: str) -> None:
+    with forced_isa(isa):
+        check(variant, sizes={"B": 2, "T": 2, "I": 9, "H": 17, "bias": "b_ih"})
+
+
+@every_variant
+def test_a_stack_of_two_directions(variant: Variant) -> None:
+    """The gradient of a layer's input is the incoming gradient of the layer below."""
+    rng = np.random.default_rng(7)
+    lower = [draw(variant, rng, **SIZES) for _ in range(2)]
+    upper = draw(variant, rng, **SIZES | {"I": 2 * lower[0]["h0"].shape[1]})
+
+    def run(x: np.ndarray) -> tuple[list[Any], Any]:
+        below = [
+            forward(functional, variant, arguments | {"x": x}, reverse=reverse)
+            for arguments, reverse in zip(lower, (False, True), strict=True)
+        ]
+        y = np.concatenate([out.y for out in below], axis=2)
+        return below, forward(functional, variant, upper | {"x": y}, lengths=RAGGED)
+
+    x = lower[0]["x"]
+    below, output = run(x)
+    incoming = draw_incoming(output, rng)
+    dy = backward(functional, variant, output.saved, incoming)["x"]
+    dx = sum(
+        backward(functional, variant, out.saved, {"dy": part})["x"]
+        for out, part in zip(below, np.split(dy, 2, axis=2), strict=True)
+    )
+    gradcheck(lambda x: loss(run(x)[1], incoming), {"x": x}, {"x": dx})

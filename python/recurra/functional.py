@@ -325,7 +325,7 @@ def gru_forward(
         [[[0.1745]]]
     """
     y, h_n, _, saved = _core.forward(
-        _gru_cell(reset_after), x, w_ih, w_hh, b_ih, b_hh, None, h0, None, lengths, reverse, save,
+        _gru_cell("gru_forward", reset_after), x, w_ih, w_hh, b_ih, b_hh, None, h0, None, lengths, reverse, save,
         n_threads,
     )  # fmt: skip
     return GRUOutput(y, h_n, saved)
@@ -388,7 +388,8 @@ def gru_step(
         >>> gru_step(np.ones((1, 1)), w, w).round(4).tolist()
         [[0.1745]]
     """
-    h, _ = _core.step(_gru_cell(reset_after), x, w_ih, w_hh, b_ih, b_hh, None, h0, None)
+    cell = _gru_cell("gru_step", reset_after)
+    h, _ = _core.step(cell, x, w_ih, w_hh, b_ih, b_hh, None, h0, None)
     return h
 
 
@@ -440,5 +441,8 @@ def _rnn_cell(operation: str, activation: str) -> Cell:
     raise ValueError(f"{operation}: activation: expected 'tanh' or 'relu', got {activation!r}")
 
 
-def _gru_cell(reset_after: bool) -> Cell:
+def _gru_cell(operation: str, reset_after: bool) -> Cell:
+    if not isinstance(reset_after, bool):
+        got = type(reset_after).__name__
+        raise TypeError(f"{operation}: reset_after: expected True or False, got {got}")
     return "gru" if reset_after else "gru_before"

@@ -60,9 +60,9 @@ def mse(prediction: Operand, target: Operand, reduction: str = "mean") -> Tensor
         raise ValueError(f"mse: target: expected shape {a.shape} of prediction, got {b.shape}")
     _refuse_empty_mean("mse", "prediction", a.size, reduction)
     difference = a.data - b.data
-    count = a.size if reduction == "mean" else 1
-    value = np.sum(difference * difference) / count
-    slope = 2 * difference / count
+    squares = difference * difference
+    value = squares.mean() if reduction == "mean" else squares.sum()
+    slope = difference * (2 / a.size if reduction == "mean" else 2)
     return node("mse", value, (a, lambda g: g * slope), (b, lambda g: -g * slope))
 
 

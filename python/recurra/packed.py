@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from recurra.results import Array
 from recurra.stack import ARRAYS, Stack
 
@@ -49,6 +51,10 @@ class PackedLayer:
 
     def step(self, x: Array, state: Any = None) -> tuple[Array, Any]:
         """One time step: x (B, I) and the state to y (B, H) and the new state."""
+        one = self._one_cell(x, state)
+        if one is not None:
+            h, c = self._weights[0].step(*one)
+            return h, h[None] if c is None else (h[None], c[None])
         refuse_two_directions(self._stack)
 
         def cell(i: int, x: Array, *state: Array) -> tuple[Array, ...]:
@@ -56,6 +62,23 @@ class PackedLayer:
             return (h, h) if c is None else (h, h, c)
 
         return self._stack.run(ARRAYS, cell, x, state, letters="(B, I)")
+
+    def _one_cell(self, x: Any, state: Any) -> list[Array] | None:
+        """The arguments of a single cell's step, if there is nothing to convert or to explain.
+
+        A step takes microseconds; reading its arguments in general takes more.
+        """
+        if len(self._weights) != 1 or type(x) is not np.ndarray:
+            return None
+        if state is None:
+            return [x]
+        parts = state if type(state) is tuple else (state,)
+        if len(parts) != len(self._stack.widths):
+            return None
+        for part in parts:
+            if type(part) is not np.ndarray or part.ndim != 3 or len(part) != 1:
+                return None
+        return [x, *[part[0] for part in parts]]
 
     def __repr__(self) -> str:
         return f"PackedLayer({self._stack.name}, {len(self._weights)} cells)"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Never
 
 from tqdm import tqdm
 
@@ -73,7 +74,7 @@ class Session:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def _show(self, bar: "tqdm[None]", report: Report) -> None:
+    def _show(self, bar: "tqdm[Never]", report: Report) -> None:
         first = math.isnan(self._shown)
         weight = 0.0 if first else SMOOTHING
         self._shown = weight * (0.0 if first else self._shown) + (1 - weight) * report.loss

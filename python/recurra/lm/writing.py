@@ -14,6 +14,9 @@ from recurra.text import Ids
 
 __all__ = ["write"]
 
+ARRAYS = ("embedding.weight", "head.weight", "head.bias")
+"""What writing needs beside the recurrent layers."""
+
 
 def write(
     model: CharLM, prompt: str, length: int, temperature: float = 1.0, seed: int = 0
@@ -45,18 +48,18 @@ def _written(
     model: CharLM, prompt: Ids, length: int, temperature: float, chances: Iterator[float]
 ) -> Iterator[str]:
     """Step by step through packed weights; each character made is the next one read."""
-    embedding, head = model.embedding.weight.data, model.head
-    packed, state = _snapshot(model), None
+    packed, arrays, state = _packed(model), model.state_dict(), None
+    embedding, weight, bias = (arrays[name] for name in ARRAYS)
     for number in prompt:
         y, state = packed.step(embedding[number][np.newaxis], state)
     for chance in itertools.islice(chances, length):
-        (logits,) = _core.linear_forward(y, head.weight.data, head.bias.data)
+        (logits,) = _core.linear_forward(y, weight, bias)
         number = _draw(logits, temperature, chance)
         yield model.vocabulary.characters[number]
         y, state = packed.step(embedding[number][np.newaxis], state)
 
 
-def _snapshot(model: CharLM) -> PackedLayer:
+def _packed(model: CharLM) -> PackedLayer:
     """The recurrent layers, packed; dropout has no place in writing."""
     was_training = model.training
     try:

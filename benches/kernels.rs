@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use criterion::Criterion;
 use layers::{Layer, Shape};
-use measure::Bench;
+use measure::{Bench, Group};
 use recurra::{CellKind, Element};
 
 const CELLS: [(&str, CellKind); 3] =
@@ -53,32 +53,28 @@ fn main() {
         bench.print_peaks::<f64>();
     }
     let shapes = if quick { &[SMALL] } else { &SHAPES[..] };
-    all::<f32>(&mut bench, &mut criterion, quick, shapes);
-    all::<f64>(&mut bench, &mut criterion, quick, if quick { shapes } else { &SHAPES[2..3] });
+    let mut group = criterion.benchmark_group("kernels");
+    all::<f32>(&mut bench, &mut group, quick, shapes);
+    all::<f64>(&mut bench, &mut group, quick, if quick { shapes } else { &SHAPES[2..3] });
+    group.finish();
     bench.print_table();
     criterion.final_summary();
 }
 
-fn all<T: Element>(bench: &mut Bench, criterion: &mut Criterion, quick: bool, shapes: &[Shape]) {
+fn all<T: Element>(bench: &mut Bench, group: &mut Group<'_>, quick: bool, shapes: &[Shape]) {
     let few = if quick { 1 } else { usize::MAX };
-    let mut group = criterion.benchmark_group("product");
     for sizes in PRODUCTS.into_iter().take(few) {
-        pieces::product::<T>(bench, &mut group, sizes);
+        pieces::product::<T>(bench, group, sizes);
     }
-    group.finish();
-    let mut group = criterion.benchmark_group("activation");
-    pieces::activation::<T>(bench, &mut group, "sigmoid", false);
-    pieces::activation::<T>(bench, &mut group, "tanh", true);
-    group.finish();
-    for (cell, kind) in CELLS {
-        let mut group = criterion.benchmark_group(cell);
+    pieces::activation::<T>(bench, group, "sigmoid", false);
+    pieces::activation::<T>(bench, group, "tanh", true);
+    for cell in CELLS {
         for hidden in [64, 128].into_iter().take(few) {
-            Layer::<T>::new(kind, [1, 1, hidden, hidden]).step(bench, &mut group);
+            Layer::<T>::new(cell, [1, 1, hidden, hidden]).step(bench, group);
         }
         for &shape in shapes {
-            Layer::<T>::new(kind, shape).sequences(bench, &mut group);
+            Layer::<T>::new(cell, shape).sequences(bench, group);
         }
-        group.finish();
     }
 }
 
@@ -89,7 +85,7 @@ fn numbers<T: Element>(n: usize) -> Vec<T> {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        T::from_f64((state >> 32) as f64 % 9.0 / 8.0 - 0.5)
+        T::from_f64(((state >> 32) % 9) as f64 / 8.0 - 0.5)
     };
     std::iter::repeat_with(next).take(n).collect()
 }

@@ -1,5 +1,7 @@
 //! What the unit tests of several files share.
 
+use std::sync::{Mutex, PoisonError};
+
 use ndarray::Array2;
 
 use crate::simd::Element;
@@ -17,8 +19,11 @@ pub(crate) fn numbers<T: Element>(rows: usize, columns: usize, seed: u64) -> Arr
 
 /// Runs `check` with each instruction set of this machine in turn.
 ///
-/// Results do not depend on the set, so tests that run meanwhile are not disturbed.
+/// One test at a time has the choice. Others that run meanwhile are not disturbed: their results do
+/// not depend on the set.
 pub(crate) fn on_every_isa(mut check: impl FnMut(&str)) {
+    static CHOICE: Mutex<()> = Mutex::new(());
+    let _choice = CHOICE.lock().unwrap_or_else(PoisonError::into_inner);
     let before = crate::Isa::current().expect("RECURRA_ISA names a set of this machine");
     for isa in crate::Isa::present() {
         isa.make_current();

@@ -1,8 +1,8 @@
 """Nothing, far too much, and settings that make no sense."""
 
-import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,16 +16,13 @@ from refusals import THREADS, refused
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
 
 
-def python(code: str, **environment: Any) -> subprocess.CompletedProcess[str]:
-    """Run a program in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
+def python(code: str) -> list[str]:
+    """Run a program in a process of its own and return the lines that it prints."""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
     )
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout.splitlines()
 
 
 # --- nothing
@@ -82,59 +79,57 @@ def test_only_lengths_of_zero(variant: Variant) -> None:
 # the process: it gets a process of its own, and a limit where there are limits.
 LIMITED = """
 import numpy as np
-from numpy import broadcast_to as seen
 from recurra.functional import *
 try:
     import resource
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
 except (ImportError, ValueError, OSError):
     pass
-def ones(*shape, dtype=np.float32):
-    return seen(dtype(1), shape)
-def of(B, T, I, H, P=None):
-    w_hr = {} if P is None else {"w_hr": ones(P, H)}
-    return {"x": ones(B, T, I), "w_ih": ones(4 * H, I), "w_hh": ones(4 * H, P or H)} | w_hr
-def attempt(function, *args, **kwargs):
+def ones(*shape):
+    return np.broadcast_to(np.float32(1), shape)
+def lstm(B, T, I, H, P=None, **options):
+    w_hr = None if P is None else ones(P, H)
+    return lstm_forward(ones(B, T, I), ones(4 * H, I), ones(4 * H, P or H), w_hr=w_hr, **options)
+def attempt(name, call):
     try:
-        function(*args, **kwargs)
+        call()
     except MemoryError as error:
-        print(error)
-small = of(1, 1, 1, 1)
+        print(name, error, sep=": ")
+    assert lstm(1, 1, 1, 1).y.shape == (1, 1, 1)
 """
 HUGE = {
-    "steps": "attempt(lstm_forward, **of(1, 2**50, 5, 8))",
-    "steps of short rows": "attempt(lstm_forward, **of(1, 2**50, 5, 8), lengths=[3])",
-    "rows": "attempt(lstm_forward, **of(2**50, 1, 5, 8), save=False)",
-    "rows without steps": "attempt(lstm_forward, **of(2**50, 0, 5, 8))",
-    "inputs": "attempt(lstm_forward, **of(1, 1, 2**50, 8))",
-    "units": "attempt(lstm_forward, **of(1, 1, 2**29, 2**29))",
-    "projection": "attempt(lstm_forward, **of(1, 1, 5, 8, 2**50))",
-    "rows of a step": "attempt(gru_step, ones(2**50, 1), ones(3, 1), ones(3, 1))",
-    "packed rows": "attempt(pack('rnn_relu', ones(1, 1), ones(1, 1)).step, ones(2**50, 1))",
-    "packed weights": "attempt(pack, 'gru', ones(3, 2**55), ones(3, 1))",
+    "steps": "lstm(1, 2**50, 5, 8)",
+    "steps of short rows": "lstm(1, 2**50, 5, 8, lengths=[3])",
+    "rows": "lstm(2**50, 1, 5, 8, save=False)",
+    "rows without steps": "lstm(2**50, 0, 5, 8)",
+    "inputs": "lstm(1, 1, 2**50, 8)",
+    "units": "lstm(1, 1, 2**29, 2**29)",
+    "projection": "lstm(1, 1, 5, 8, 2**50)",
+    "rows of a step": "gru_step(ones(2**50, 1), ones(3, 1), ones(3, 1))",
+    "packed rows": "pack('rnn_relu', ones(1, 1), ones(1, 1)).step(ones(2**50, 1))",
+    "packed weights": "pack('gru', ones(3, 2**55), ones(3, 1))",
 }
-OVERFLOW = {
-    "y": "attempt(lstm_forward, **of(2**30, 2**30, 1, 64))",
-    "y without steps": "attempt(lstm_forward, **of(2**60, 0, 1, 64))",
-    "h": "attempt(lstm_step, ones(2**60, 1), ones(256, 1), ones(256, 64))",
-}
+OVERFLOW = [
+    ("y", "lstm(2**30, 2**30, 1, 64)"),
+    ("y", "lstm(2**60, 0, 1, 64)"),
+    ("h", "lstm_step(ones(2**60, 1), ones(256, 1), ones(256, 64))"),
+]
 
 
-@pytest.mark.parametrize("call", HUGE.values(), ids=HUGE)
-def test_more_than_any_memory(call: str) -> None:
-    result = python(LIMITED + call + "\nprint(lstm_forward(**small).y.shape)")
-    assert (result.returncode, result.stderr) == (0, "")
-    refusal, shape = result.stdout.splitlines()
-    assert refusal.startswith(("Unable to allocate ", "not enough memory for packed weights: "))
-    assert shape == "(1, 1, 1)"
+def attempts(calls: Iterable[tuple[str, str]]) -> str:
+    return "\n".join([LIMITED, *(f"attempt({name!r}, lambda: {call})" for name, call in calls)])
 
 
-@pytest.mark.parametrize(("name", "call"), OVERFLOW.items(), ids=OVERFLOW)
-def test_sizes_that_overflow(name: str, call: str) -> None:
-    result = python(LIMITED + call)
-    assert (result.returncode, result.stderr) == (0, "")
-    name = name.removesuffix(" without steps")
-    assert result.stdout == f"not enough memory for {name}: its size does not fit in an address\n"
+def test_more_than_any_memory() -> None:
+    refusals = dict(line.split(": ", 1) for line in python(attempts(HUGE.items())))
+    assert refusals.keys() == HUGE.keys()
+    texts = "Unable to allocate ", "not enough memory for packed weights: "
+    assert all(text.startswith(texts) for text in refusals.values())
+
+
+def test_sizes_that_overflow() -> None:
+    text = "{0}: not enough memory for {0}: its size does not fit in an address"
+    assert python(attempts(OVERFLOW)) == [text.format(name) for name, _ in OVERFLOW]
 
 
 # --- settings
@@ -153,36 +148,37 @@ def test_an_unknown_instruction_set() -> None:
     assert _core.isa() == before
 
 
-CALL = """
+ENVIRONMENT = """
+import os
 from recurra.functional import rnn_forward
-try:
-    rnn_forward([[[1.0]]], [[1.0]], [[1.0]])
-except ValueError as error:
-    print(error)
+for value in {values}:
+    os.environ[{name!r}] = os.fsdecode(value) if os.name == "posix" else value.decode("latin-1")
+    try:
+        rnn_forward([[[1.0]]], [[1.0]], [[1.0]])
+        print("accepted")
+    except ValueError as error:
+        print(error)
 """
 
 
-@pytest.mark.parametrize("value", ["bogus", "AVX2 ", "0"])
-def test_an_unknown_instruction_set_in_the_environment(value: str) -> None:
+def environment(name: str, *values: bytes) -> list[str]:
+    """Return what a call says with each value of a variable, the empty one last."""
+    *lines, empty = python(ENVIRONMENT.format(name=name, values=[*values, b""]))
+    assert empty == "accepted"
+    return lines
+
+
+def test_an_unknown_instruction_set_in_the_environment() -> None:
     names = ", ".join(_core.available_isas())
-    result = python(CALL, RECURRA_ISA=value)
-    assert result.stdout == f'RECURRA_ISA: expected one of {names}, got "{value}"\n'
+    *lines, no_text = environment("RECURRA_ISA", b"bogus", b"avx2 ", b"0", b"\xff")
+    expected = f"RECURRA_ISA: expected one of {names}, got "
+    assert lines == [expected + value for value in ('"bogus"', '"avx2 "', '"0"')]
+    assert no_text.startswith(expected)
 
 
-@pytest.mark.parametrize("value", ["bogus", "0", "-1", "1.5", "4097", "99999999999999999999"])
-def test_a_bad_number_of_threads_in_the_environment(value: str) -> None:
-    result = python(CALL, RECURRA_NUM_THREADS=value)
-    assert result.stdout == f'RECURRA_NUM_THREADS: value: {THREADS} "{value}"\n'
-
-
-@pytest.mark.parametrize("name", ["RECURRA_ISA", "RECURRA_NUM_THREADS"])
-def test_an_environment_that_is_no_text(name: str) -> None:
-    if os.name != "posix":
-        pytest.skip("the environment holds text only")
-    result = python(CALL, **{name: os.fsdecode(b"\xff")})
-    assert result.stdout.startswith(f"{name}: ")
-
-
-@pytest.mark.parametrize("name", ["RECURRA_ISA", "RECURRA_NUM_THREADS"])
-def test_an_empty_variable_is_as_good_as_none(name: str) -> None:
-    assert python(CALL, **{name: ""}).stdout == ""
+def test_a_bad_number_of_threads_in_the_environment() -> None:
+    values = b"bogus", b"0", b"-1", b"1.5", b"4097", b"99999999999999999999", b"\xff"
+    *lines, no_text = environment("RECURRA_NUM_THREADS", *values)
+    expected = f"RECURRA_NUM_THREADS: value: {THREADS} "
+    assert lines == [f'{expected}"{value.decode()}"' for value in values[:-1]]
+    assert no_text.startswith(expected)

@@ -15,6 +15,7 @@ pub type Shape = [usize; 4];
 
 /// A layer and its data.
 pub struct Layer<T> {
+    cell: &'static str,
     kind: CellKind,
     shape: Shape,
     w_ih: Array2<T>,
@@ -26,7 +27,7 @@ pub struct Layer<T> {
 }
 
 impl<T: Element> Layer<T> {
-    pub fn new(kind: CellKind, shape: Shape) -> Self {
+    pub fn new((cell, kind): (&'static str, CellKind), shape: Shape) -> Self {
         let [b, t, i, h] = shape;
         let rows = kind.gates() * h;
         let scale = T::from_f64(2.0 / (h as f64).sqrt());
@@ -39,6 +40,7 @@ impl<T: Element> Layer<T> {
             array.expect("as many numbers as places")
         };
         Self {
+            cell,
             kind,
             shape,
             w_ih: array([rows, i]).mapv(|w| w * scale),
@@ -56,7 +58,7 @@ impl<T: Element> Layer<T> {
         let x = self.x.index_axis(Axis(1), 0);
         let h = self.state.view();
         let c = (self.kind == CellKind::Lstm).then_some(h);
-        let name = format!("step B1 H{}", self.shape[3]);
+        let name = format!("{} step B1 H{}", self.cell, self.shape[3]);
         bench.time::<T>(group, &name, Work::Flops(self.flops()), 1, || {
             black_box(weights.step(black_box(x), Some(h), c).expect("the shapes fit"));
         });
@@ -68,7 +70,8 @@ impl<T: Element> Layer<T> {
         let weights = self.pack(false);
         let [b, t, i, h] = self.shape;
         for threads in bench.threads.clone() {
-            let name = |what| format!("{what} B{b} T{t} I{i} H{h}, {threads} thread(s)");
+            let name =
+                |what| format!("{} {what} B{b} T{t} I{i} H{h}, {threads} thread(s)", self.cell);
             let work = Work::Flops(self.flops());
             bench.time::<T>(group, &name("forward"), work, threads, || {
                 let out = weights.forward(black_box(&self.sequence(threads, false)));

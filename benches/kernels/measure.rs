@@ -7,7 +7,7 @@ use recurra::{Element, Isa};
 
 use crate::peak::peak;
 
-/// Benchmarks of one name before the slash.
+/// Where criterion collects the benchmarks.
 pub type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
 /// What an iteration does, and how much of it.

@@ -28,7 +28,7 @@ pub fn product<T: Element>(bench: &mut Bench, group: &mut Group<'_>, [m, n, k]: 
     let expected = terms.fold(T::default(), |sum, term| sum + term);
     assert_eq!(multiply(), expected, "the last element of the product {m}x{n}x{k}");
     let work = Work::Flops(2 * m * n * k);
-    bench.time::<T>(group, &format!("{m}x{n}x{k}"), work, 1, || _ = multiply());
+    bench.time::<T>(group, &format!("product {m}x{n}x{k}"), work, 1, || _ = multiply());
 }
 
 /// `out = a * panels`, all of them dense.

@@ -27,9 +27,9 @@ def save(
 ) -> None:
     """Write arrays and texts, both by name, to a safetensors file: all or nothing.
 
-    The arrays are float32 or float64, of any shape. An existing file is replaced (a symbolic link
-    keeps pointing to it); if anything fails, an `OSError` that names the file, it is still there
-    as it was. A new file has the usual mode.
+    The arrays are float32, float64 or int64, of any shape. An existing file is replaced (a
+    symbolic link keeps pointing to it), and the new one has the usual mode. If anything fails, an
+    `OSError` that names the file, what was there is still there.
 
     >>> import tempfile, numpy as np
     >>> from recurra import checkpoint
@@ -48,8 +48,8 @@ def save(
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
     """Read the arrays and the texts of a safetensors file, both by name.
 
-    A file that is damaged, no safetensors file at all, or of other dtypes than float32 and
-    float64 is a `ValueError` that names it.
+    A file that is damaged, no safetensors file at all, or of dtypes that `save` does not write is
+    a `ValueError` that names it.
 
     >>> import tempfile, pathlib
     >>> from recurra import checkpoint

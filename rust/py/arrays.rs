@@ -9,6 +9,7 @@ use numpy::{
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 
 use crate::error::Error;
 use crate::simd::Element;
@@ -159,7 +160,10 @@ pub(super) fn integers<'py>(
 
 /// `True` or `False`, not merely something true.
 pub(super) fn flag(object: &Bound<'_, PyAny>, name: Name) -> PyResult<bool> {
-    object.extract().map_err(|_| name.type_error("True or False", &class(object)))
+    match object.cast_exact::<PyBool>() {
+        Ok(flag) => Ok(flag.is_true()),
+        Err(_) => Err(name.type_error("True or False", &class(object))),
+    }
 }
 
 /// A number of threads, or `None`.
@@ -200,7 +204,9 @@ pub(super) fn empty<'py, T: NumpyElement, I: IntoDimension>(
     py: Python<'py>, shape: I, purpose: &'static str,
 ) -> PyResult<Bound<'py, PyArray<T, I::Dim>>> {
     let shape = shape.into_dimension();
-    let bytes = crate::buffer::size(shape.slice()).and_then(|n| n.checked_mul(size_of::<T>()));
+    // A dimension of zero does not make the others fit: NumPy strides over them all the same.
+    let sides = shape.slice().iter().map(|&n| n.max(1)).chain([size_of::<T>()]);
+    let bytes = sides.into_iter().try_fold(1usize, |bytes, n| bytes.checked_mul(n));
     if bytes.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
         return Err(Error::Memory { purpose, bytes: None }.into());
     }

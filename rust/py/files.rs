@@ -56,7 +56,9 @@ fn serialize_safetensors<'py>(
             TensorView::new(s.dtype, s.shape.clone(), &s.bytes).map_err(refused)?,
         ));
     }
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(refused)?;
+    let bytes =
+        safetensors::serialize(views, Some(metadata).filter(|metadata| !metadata.is_empty()))
+            .map_err(refused)?;
     Ok(PyBytes::new(py, &bytes))
 }
 

@@ -160,7 +160,8 @@ fn run_forward<'py, T: Held>(
     let y = empty::<T, _>(py, (rows, steps, sizes.output), "y")?;
     let h_n = empty::<T, _>(py, (rows, sizes.output), "h_n")?;
     let c_n = cell_state::<T>(py, weights.kind(), rows, sizes.hidden)?;
-    let outputs = Outputs { y: view_mut(&y), h_n: view_mut(&h_n), c_n: c_n.as_ref().map(view_mut) };
+    let outputs =
+        Outputs { y: Some(view_mut(&y)), h_n: view_mut(&h_n), c_n: c_n.as_ref().map(view_mut) };
     let saved = py.detach(|| weights.forward_into(&sequence, outputs))?;
     Ok((y.into_any(), h_n.into_any(), c_n.map(Bound::into_any), saved.map(T::saved)))
 }
@@ -198,13 +199,8 @@ fn run_step<'py, T: Held>(
         sequence.c0.as_ref(),
     )?;
     let h_n = empty::<T, _>(py, (rows, sizes.output), "h")?;
-    let y = empty::<T, _>(py, (rows, sizes.output), "h")?;
     let c_n = cell_state::<T>(py, kind, rows, sizes.hidden)?;
-    let outputs = Outputs {
-        y: view_mut(&y).insert_axis(Axis(1)),
-        h_n: view_mut(&h_n),
-        c_n: c_n.as_ref().map(view_mut),
-    };
+    let outputs = Outputs { y: None, h_n: view_mut(&h_n), c_n: c_n.as_ref().map(view_mut) };
     let work = rows.saturating_mul(kind.gates() * sizes.hidden * (sizes.input + sizes.output));
     if work < DETACH {
         weights.forward_as(&sequence, outputs, Function::Step)?;

@@ -47,8 +47,8 @@ impl<'a, T> Sequence<'a, T> {
 
 /// Where a forward call writes; all of it is written.
 pub struct Outputs<'a, T> {
-    /// `(B, T, H)`, or `(B, T, P)`; zero past a row's length.
-    pub y: ArrayViewMut3<'a, T>,
+    /// `(B, T, H)`, or `(B, T, P)`; zero past a row's length. Absent: not written.
+    pub y: Option<ArrayViewMut3<'a, T>>,
     /// `(B, H)`, or `(B, P)`
     pub h_n: ArrayViewMut2<'a, T>,
     /// `(B, H)`, LSTM only
@@ -84,7 +84,7 @@ impl<T: Element> Weights<T> {
             _ => None,
         };
         let c_out = c_n.as_mut().map(|c| c.view_mut());
-        let outputs = Outputs { y: y.view_mut(), h_n: h_n.view_mut(), c_n: c_out };
+        let outputs = Outputs { y: Some(y.view_mut()), h_n: h_n.view_mut(), c_n: c_out };
         let saved = self.forward_into(sequence, outputs)?;
         Ok(Output { y, h_n, c_n, saved })
     }
@@ -150,7 +150,9 @@ pub(super) fn array<T: Element, S: ndarray::IntoDimension>(
 
 impl<T> Outputs<'_, T> {
     fn check(&self, operation: &'static str, sizes: Sizes, b: usize, t: usize) -> Result<()> {
-        shape::equal(operation, "y", "(B, T, H)", &[b, t, sizes.output], self.y.shape())?;
+        if let Some(y) = &self.y {
+            shape::equal(operation, "y", "(B, T, H)", &[b, t, sizes.output], y.shape())?;
+        }
         shape::equal(operation, "h_n", "(B, H)", &[b, sizes.output], self.h_n.shape())?;
         match &self.c_n {
             Some(c) => shape::equal(operation, "c_n", "(B, H)", &[b, sizes.hidden], c.shape()),
@@ -181,7 +183,7 @@ impl<T: Element> WithCell<T> for Forward<'_, '_, '_, T> {
             x: View::of3(&q.x),
             h0: q.h0.as_ref().map(View::of2),
             c0: q.c0.as_ref().map(View::of2),
-            y: View::of_mut3(&mut self.outputs.y),
+            y: self.outputs.y.as_mut().map(View::of_mut3),
             h_n: View::of_mut2(&mut self.outputs.h_n),
             c_n: self.outputs.c_n.as_mut().map(View::of_mut2),
             steps: q.x.dim().1,

@@ -22,7 +22,7 @@ pub(super) struct Arrays<T> {
     pub x: View<T>,
     pub h0: Option<View<T>>,
     pub c0: Option<View<T>>,
-    pub y: View<T>,
+    pub y: Option<View<T>>,
     pub h_n: View<T>,
     pub c_n: Option<View<T>>,
     pub steps: usize,
@@ -133,7 +133,9 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                     initial(a.c0.as_ref(), row, sizes.hidden, c.add(r * sizes.hidden));
                 }
                 let length = self.task.lengths[r];
-                (length..a.steps).for_each(|t| a.y.clear(row, t, sizes.output));
+                if let Some(y) = &a.y {
+                    (length..a.steps).for_each(|t| y.clear(row, t, sizes.output));
+                }
                 if length == 0 {
                     self.finish(r, h, c);
                 }
@@ -288,9 +290,11 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         let (h, c) = (self.places.places.h_after(task, s), self.places.places.c_after(task, s));
         // SAFETY: as `run` says.
         unsafe {
-            for r in 0..task.count(s) {
-                let t = task.time(r, s, self.arrays.reverse);
-                self.arrays.y.write(task.rows[r], t, output, h.add(r * output));
+            if let Some(y) = &self.arrays.y {
+                for r in 0..task.count(s) {
+                    let t = task.time(r, s, self.arrays.reverse);
+                    y.write(task.rows[r], t, output, h.add(r * output));
+                }
             }
             (task.count(s + 1)..task.count(s)).for_each(|r| self.finish(r, h, c));
         }

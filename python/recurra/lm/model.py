@@ -78,7 +78,7 @@ class CharLM(Module):
         `ids (B, T)` are characters by number; `state` is what an earlier call returned, or zeros.
         """
         y, state = self.rnn(self.embedding(ids), state)
-        return self.head(self.dropout(y)), state
+        return self.head(self.dropout(y) if self.dropout.p else y), state
 
     def loss(self, ids: Ids, targets: Ids, state: Any = None) -> tuple[Tensor, Any]:
         """Mean cross entropy in nats of `targets (B, T)`, and the state after the last.

@@ -1,0 +1,1 @@
+"""What `compare.py` is made of: rows, contestants, timing, and the report."""

@@ -1,0 +1,55 @@
+"""How ONNX Runtime is called: constant weights, bound inputs and outputs, so that nothing is copied.
+
+Only the input of a step is copied, which a stream of samples must do.
+"""
+
+import os
+
+import numpy as np
+import onnxruntime
+
+from . import onnx_model
+from .contestants import Arrays, Contestant, Offers
+from .rows import Problem, Row
+
+
+def version() -> str:
+    return onnxruntime.__version__
+
+
+def offers(row: Row) -> Offers:
+    """It does not train."""
+    return {} if row.task == "training" else {"ONNX Runtime": inference}
+
+
+def inference(p: Problem) -> Contestant:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ["OMP_NUM_THREADS"])
+    options.inter_op_num_threads = 1
+    providers = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(onnx_model.model(p), options, providers=providers)
+    x = p.x.swapaxes(0, 1).copy()
+    inputs = {"x": x, **(onnx_model.states(p) if p.row.task == "step" else {})}
+    bound = {name: value(array) for name, array in inputs.items()}
+    made = [value(np.zeros(output.shape, np.float32)) for output in session.get_outputs()]
+    binding = session.io_binding()
+    for name, place in bound.items():
+        binding.bind_ortvalue_input(name, place)
+    for output, place in zip(session.get_outputs(), made, strict=True):
+        binding.bind_ortvalue_output(output.name, place)
+
+    def sequence() -> None:
+        session.run_with_iobinding(binding)
+
+    def step() -> None:
+        bound["x"].update_inplace(x)
+        session.run_with_iobinding(binding)
+
+    def results(_: None) -> Arrays:
+        return onnx_model.results(p, [place.numpy() for place in made])
+
+    return Contestant(step if p.row.task == "step" else sequence, results)
+
+
+def value(array: np.ndarray) -> onnxruntime.OrtValue:
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)

@@ -1,0 +1,97 @@
+"""How recurra is called."""
+
+from functools import partial
+
+import numpy as np
+
+import recurra
+from recurra import functional as F
+
+from .contestants import OURS, Arrays, Contestant, Offers
+from .rows import Problem, Row
+
+CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_tanh"}
+# A parameter, as its gradient is called in the results of `recurra.functional`.
+GRADIENTS = {
+    "weight_ih_l0": "dw_ih",
+    "weight_hh_l0": "dw_hh",
+    "bias_ih_l0": "db_ih",
+    "bias_hh_l0": "db_hh",
+}
+
+
+def offers(row: Row) -> Offers:
+    """Packed weights first where they stay the same; the plain function beside them."""
+    function = f"{OURS} {row.cell.lower()}_{row.task}"
+    if row.task == "step":
+        return {OURS: packed_step, function: plain_step}
+    if row.task == "forward":
+        return {OURS: packed_forward, function: plain_forward}
+    return {OURS: layer_training if row.layers * row.directions > 1 else training}
+
+
+def packed_step(p: Problem) -> Contestant:
+    weights, x = F.pack(CELLS[p.row.cell], *p.cell_weights), p.x[:, 0]
+    call = partial(weights.step, x, p.h, *cell_state(p))
+    return Contestant(call, lambda out: named_states(*out))
+
+
+def plain_step(p: Problem) -> Contestant:
+    function = getattr(F, f"{p.row.cell.lower()}_step")
+    call = partial(function, p.x[:, 0], *p.cell_weights, p.h, *cell_state(p))
+    return Contestant(call, lambda out: named_states(*(out if p.row.cell == "LSTM" else (out,))))
+
+
+def packed_forward(p: Problem) -> Contestant:
+    weights = F.pack(CELLS[p.row.cell], *p.cell_weights)
+    return Contestant(partial(weights.forward, p.x, save=False), lambda out: {"y": out[0]})
+
+
+def plain_forward(p: Problem) -> Contestant:
+    function = getattr(F, f"{p.row.cell.lower()}_forward")
+    return Contestant(partial(function, p.x, *p.cell_weights, save=False), lambda o: {"y": o.y})
+
+
+def training(p: Problem) -> Contestant:
+    name = p.row.cell.lower()
+    forward, backward = getattr(F, f"{name}_forward"), getattr(F, f"{name}_backward")
+    lengths = p.row.lengths if p.row.ragged else None
+
+    def call() -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        out = forward(p.x, *p.cell_weights, lengths=lengths)
+        return out.y, backward(out.saved, p.dy)
+
+    def results(out: tuple) -> Arrays:
+        y, gradients = out
+        found = {f"d{name}": getattr(gradients, short) for name, short in GRADIENTS.items()}
+        return {"y": y, "dx": gradients.dx, **found}
+
+    return Contestant(call, results)
+
+
+def layer_training(p: Problem) -> Contestant:
+    row = p.row
+    layer = getattr(recurra, row.cell)(row.I, row.H, row.layers, bidirectional=row.directions > 1)
+    layer.load_state_dict(p.weights)
+    x = recurra.Tensor(p.x, requires_grad=True)
+
+    def call() -> np.ndarray:
+        layer.zero_grad()
+        x.grad = None
+        y, _ = layer(x, lengths=row.lengths if row.ragged else None)
+        y.backward(p.dy)
+        return y.data
+
+    def results(y: np.ndarray) -> Arrays:
+        found = {f"d{name}": parameter.grad for name, parameter in layer.named_parameters()}
+        return {"y": y, "dx": x.grad, **found}
+
+    return Contestant(call, results)
+
+
+def cell_state(p: Problem) -> tuple[np.ndarray, ...]:
+    return (p.c,) if p.row.cell == "LSTM" else ()
+
+
+def named_states(h: np.ndarray, c: np.ndarray | None = None) -> Arrays:
+    return {"h": h} if c is None else {"h": h, "c": c}

@@ -1,0 +1,179 @@
+"""What is kept for backward, what is not, and what happens when there is no memory."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cells import BIASES, VARIANTS, Variant, draw, forward
+from recurra import functional
+
+every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
+needs_statm = pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="memory is measured in /proc"
+)
+
+# Numbers of H kept for a step: the gates, or what backward makes more of; and `r h` of the GRU of
+# 2014 and the unprojected output of the projected LSTM.
+KEPT = {"rnn_tanh": 0, "rnn_relu": 0, "lstm": 4, "lstm_projected": 5, "gru": 4, "gru_before": 4}
+
+PRELUDE = """
+import resource, sys
+import numpy as np
+from recurra.functional import *
+
+def field(name):
+    for line in open("/proc/self/status"):
+        if line.startswith(name + ":"):
+            return int(line.split()[1]) << 10
+
+def limit(more):
+    resource.setrlimit(resource.RLIMIT_AS, (field("VmSize") + more, resource.RLIM_INFINITY))
+
+def unlimit():
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+"""
+
+
+def python(code: str) -> list[str]:
+    """Run a program in a process of its own and return the lines that it prints."""
+    result = subprocess.run(
+        [sys.executable, "-c", PRELUDE + code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout.splitlines()
+
+
+@every_variant
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("lengths", [None, [7, 0, 3, 7, 1]], ids=["full", "ragged"])
+def test_what_is_kept(variant: Variant, dtype: type, lengths: list[int] | None) -> None:
+    """The inputs, states and gates of the steps that are run, and the states before them."""
+    B, T, I, H = 5, 7, 3, 11
+    P = H - 1 if variant.projected else H
+    steps = B * T if lengths is None else sum(lengths)
+    numbers = steps * (I + KEPT[variant.name] * H) + (steps + B) * P
+    if variant.cell == "lstm":
+        numbers += (steps + B) * H
+    for bias in BIASES:
+        arguments = draw(
+            variant, np.random.default_rng(1), B=B, T=T, I=I, H=H, bias=bias, dtype=dtype
+        )
+        output = forward(functional, variant, arguments, lengths=lengths)
+        assert output.saved.nbytes == numbers * np.dtype(dtype).itemsize
+
+
+SAVES = """
+x, w_ih, w_hh = np.ones((8, 2048, 16)), np.ones((256, 16)) / 64, np.ones((256, 64)) / 64
+lstm_forward(x[:, :64], w_ih, w_hh, n_threads=1)
+saved = 16384 * (16 + 6 * 64) * 8
+def growth(save):
+    before = field("VmRSS")
+    out = lstm_forward(x, w_ih, w_hh, save=save, n_threads=1)
+    return field("VmRSS") - before - out.y.nbytes, out.saved
+without, nothing = growth(False)
+with_, something = growth(True)
+assert nothing is None and something.nbytes >= saved
+print(without / saved, with_ / saved)
+"""
+
+
+@needs_statm
+def test_save_false_keeps_nothing() -> None:
+    """Against what `save=True` keeps: at most a fiftieth of it, and that is the workspace."""
+    without, with_ = (float(word) for word in python(SAVES)[0].split())
+    assert without < 0.02
+    assert with_ > 0.9
+
+
+TIGHT = """
+x, w_ih, w_hh = np.ones((8, 2048, 16)), np.ones((256, 16)) / 64, np.ones((256, 64)) / 64
+lstm_forward(x[:, :64], w_ih, w_hh, n_threads=1)
+limit(16384 * 64 * 8 + (12 << 20))  # y and a little
+try:
+    lstm_forward(x, w_ih, w_hh, n_threads=1)
+except MemoryError as error:
+    print(error)
+print(lstm_forward(x, w_ih, w_hh, save=False, n_threads=1).y.shape)
+"""
+
+
+@needs_statm
+def test_save_false_does_not_even_ask_for_memory() -> None:
+    refusal, shape = python(TIGHT)
+    assert refusal.startswith("not enough memory for what backward needs: ")
+    assert shape == "(8, 2048, 64)"
+
+
+LEAKS = """
+dtypes = np.dtype(np.float32), np.dtype(np.int64)
+x, w_ih, w_hh = (np.ones(s, np.float32) for s in [(8, 64, 32), (96, 32), (96, 32)])
+lengths = np.full(8, 50, np.int32)
+def use():
+    out = gru_forward(x.tolist() and x, w_ih, w_hh, lengths=lengths, n_threads=1)
+    gru_backward(out.saved, out.y[:, ::-1], n_threads=1)
+    gru_step(x[:, 0], w_ih, w_hh)
+    pack("gru", w_ih, w_hh, training=True).step(x[:, 0])
+    for wrong in (dict(h0=x[:, 0, :7]), dict(lengths=[99] * 8), dict(n_threads=0), dict(h0="x")):
+        try:
+            gru_forward(x, w_ih, w_hh, **wrong)
+        except (TypeError, ValueError):
+            pass
+for _ in range(50):
+    use()
+counts, before = [sys.getrefcount(d) for d in dtypes], field("VmRSS")
+for _ in range(400):
+    use()
+print(max(abs(sys.getrefcount(d) - n) for d, n in zip(dtypes, counts)))
+print((field("VmRSS") - before) / 400)
+"""
+
+
+@needs_statm
+def test_nothing_leaks() -> None:
+    references, bytes_per_use = (float(line) for line in python(LEAKS))
+    assert references < 10
+    assert bytes_per_use < 4096
+
+
+# Every amount of free memory from nothing to plenty: each of the allocations is the first to fail
+# at one of them. The arrays are large enough for the allocator to ask the system for each.
+SCARCE = """
+n = 1 << 17
+x, w_ih, w_hh, lengths = np.ones((256, n // 256, 2)), {w_ih}, {w_hh}, np.full(256, n // 256)
+def forward():
+    return {cell}_forward(x, w_ih, w_hh, w_ih[:, 0], lengths=lengths, n_threads=1)
+def backward():
+    return {cell}_backward(out.saved, out.y, n_threads=1)
+def step():
+    return {cell}_step(many, w_ih, w_hh)
+many = np.ones((n, 2))
+out = forward()
+{cell}_forward(x[:1, :1], w_ih, w_hh)
+for call in (forward, backward, step):
+    refused = done = 0
+    for more in range(0, 64 << 20, 1 << 19):
+        limit(more)
+        try:
+            call()
+            done += 1
+        except MemoryError:
+            refused += 1
+        finally:
+            unlimit()
+    print(call.__name__, refused > 3, done > 3)
+"""
+
+
+@needs_statm
+@pytest.mark.parametrize(("cell", "gates"), [("rnn", 1), ("gru", 3), ("lstm", 4)])
+def test_running_out_of_memory_is_an_exception(cell: str, gates: int) -> None:
+    weights = {"w_ih": f"np.ones(({gates}, 2)) / 8", "w_hh": f"np.ones(({gates}, 1)) / 8"}
+    lines = python(SCARCE.format(cell=cell, **weights))
+    assert lines == [f"{call} True True" for call in ("forward", "backward", "step")]

@@ -14,14 +14,14 @@ QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the comparison; 1 where a result is wrong or ours failed."""
-    options = parse(arguments)
-    limit_threads(options.threads)
+    """Run the comparison: 1 where a result is wrong or ours failed."""
+    options = _parse(arguments)
+    _limit_threads(options.threads)
     # Libraries read their numbers of threads when they are imported, so this comes second.
     from comparison import contestants, machine, report, rows, run, timing
 
     chosen = rows.matching(rows.all_rows(options.quick), options.rows)
-    peers = [contestants.load(name) for name in wanted(options.peers, contestants.PEERS)]
+    peers = [contestants.load(name) for name in _wanted(options.peers, contestants.PEERS)]
     about = machine.describe()
     print(report.heading(about, peers), flush=True)
     found = []
@@ -38,9 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     return int(any(run.is_bad(row) for row in found))
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="compare", description=__doc__)
-    parser.add_argument("--threads", type=int, default=available(), help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=_available(), help="default: %(default)s")
     parser.add_argument("--quick", action="store_true", help="small sizes, seconds in all")
     parser.add_argument("--rows", metavar="PATTERN", help="regular expression for rows' names")
     parser.add_argument("--peers", metavar="NAMES", help="with commas between, or none")
@@ -52,14 +52,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def available() -> int:
+def _available() -> int:
     """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def limit_threads(n: int) -> None:
+def _limit_threads(n: int) -> None:
     """Tell every library before it is imported; where the system can, also keep it to `n` CPUs."""
     many = "true" if n > 1 else "false"
     xla = f"--xla_cpu_multi_thread_eigen={many} intra_op_parallelism_threads={n}"
@@ -69,7 +69,7 @@ def limit_threads(n: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:n])
 
 
-def wanted(names: str | None, known: dict[str, str]) -> list[str]:
+def _wanted(names: str | None, known: dict[str, str]) -> list[str]:
     """The peers that `--peers` names; all of them without it."""
     if names is None:
         return list(known)

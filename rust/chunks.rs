@@ -8,7 +8,7 @@ use crate::parallel;
 /// Runs `work(i, part i)` for all parts on up to `threads` threads.
 ///
 /// # Errors
-/// The first part's error, or [`Error::Threads`].
+/// The first part's error.
 pub(crate) fn each<P: Send>(
     parts: impl Iterator<Item = P>, threads: usize, work: impl Fn(usize, P) -> Result<()> + Sync,
 ) -> Result<()> {

@@ -35,8 +35,7 @@ const COLUMNS: usize = 64;
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) for shapes that do not fit and for indices that are
-/// not from 0 to V-1, [`Error::Memory`](crate::Error::Memory),
-/// [`Error::Threads`](crate::Error::Threads).
+/// not from 0 to V-1, [`Error::Memory`](crate::Error::Memory).
 pub fn forward<T: Element>(
     weight: ArrayView2<'_, T>, ids: ArrayView1<'_, i64>, mut y: ArrayViewMut2<'_, T>,
     threads: Option<usize>,

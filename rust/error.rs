@@ -33,11 +33,6 @@ pub enum Error {
         /// The names that would work.
         present: String,
     },
-    /// The operating system refused to start worker threads.
-    Threads {
-        /// Its reason.
-        reason: String,
-    },
 }
 
 impl fmt::Display for Error {
@@ -55,7 +50,6 @@ impl fmt::Display for Error {
             Self::InstructionSet { operation, asked, present } => {
                 write!(f, "{operation}: expected one of {present}, got {asked:?}")
             }
-            Self::Threads { reason } => write!(f, "worker threads could not be started: {reason}"),
         }
     }
 }

@@ -54,7 +54,7 @@ pub struct Gradients<'a, T> {
 /// Writes `x W^T + b` to `y (N, O)`, for `x (N, I)`, `w (O, I)` and `b (O,)`.
 ///
 /// # Errors
-/// [`Error::Argument`] for shapes that do not fit, [`Error::Memory`], [`Error::Threads`].
+/// [`Error::Argument`] for shapes that do not fit, [`Error::Memory`].
 pub fn forward<T: Element>(
     x: ArrayView2<'_, T>, w: ArrayView2<'_, T>, b: Option<ArrayView1<'_, T>>,
     y: ArrayViewMut2<'_, T>, threads: Option<usize>,

@@ -53,8 +53,7 @@ const COST: usize = 8;
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) for shapes that do not fit, targets that are not
-/// from 0 to V-1, and the mean of no rows; [`Error::Memory`](crate::Error::Memory),
-/// [`Error::Threads`](crate::Error::Threads).
+/// from 0 to V-1, and the mean of no rows; [`Error::Memory`](crate::Error::Memory).
 pub fn cross_entropy<T: Element>(
     logits: ArrayView2<'_, T>, targets: ArrayView1<'_, i64>, reduction: Reduction,
     mut dlogits: ArrayViewMut2<'_, T>, threads: Option<usize>,

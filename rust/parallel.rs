@@ -82,7 +82,7 @@ pub fn threads_for(operation: &'static str, asked: Option<usize>, work: usize) -
 /// Runs `task(0)` to `task(n - 1)` on up to `threads` threads and waits for all of them.
 ///
 /// # Errors
-/// The first task's error in order of the tasks, or [`Error::Threads`] when none could be started.
+/// The first task's error in order of the tasks.
 pub fn run<F>(n: usize, threads: usize, task: F) -> Result<()>
 where
     F: Fn(usize) -> Result<()> + Sync,
@@ -90,7 +90,9 @@ where
     if n <= 1 || threads <= 1 {
         return (0..n).try_for_each(task);
     }
-    let pool = pool(threads.min(n) - 1)?;
+    let Some(pool) = pool(threads.min(n) - 1) else {
+        return (0..n).try_for_each(task);
+    };
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
     let work = || {
         loop {
@@ -143,20 +145,21 @@ fn owner() -> &'static Owner {
     }
 }
 
-/// A pool of at least `workers` threads; it grows by being replaced.
-fn pool(workers: usize) -> Result<Arc<rayon::ThreadPool>> {
+/// A pool of at least `workers` threads; it grows by being replaced. `None` where the operating
+/// system starts no more threads: the caller does the work alone then, with the same result.
+fn pool(workers: usize) -> Option<Arc<rayon::ThreadPool>> {
     let mut slot = owner().pool.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(pool) = slot.as_ref().filter(|pool| pool.current_num_threads() >= workers) {
-        return Ok(Arc::clone(pool));
+        return Some(Arc::clone(pool));
     }
     let built = rayon::ThreadPoolBuilder::new()
         .num_threads(workers)
         .thread_name(|i| format!("recurra-{i}"))
         .build()
-        .map_err(|error| Error::Threads { reason: error.to_string() })?;
+        .ok()?;
     let built = Arc::new(built);
     *slot = Some(Arc::clone(&built));
-    Ok(built)
+    Some(built)
 }
 
 #[cfg(test)]
@@ -179,10 +182,10 @@ mod tests {
     #[test]
     fn the_first_failing_task_is_reported() {
         let fail = |i: usize| match i {
-            3 | 7 => Err(Error::Threads { reason: i.to_string() }),
+            3 | 7 => Err(Error::Memory { purpose: "a test", bytes: Some(i) }),
             _ => Ok(()),
         };
-        let expected = Err(Error::Threads { reason: "3".to_owned() });
+        let expected = Err(Error::Memory { purpose: "a test", bytes: Some(3) });
         assert_eq!(run(10, 1, fail), expected);
         assert_eq!(run(10, 2, fail), expected);
     }

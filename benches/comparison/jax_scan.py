@@ -17,23 +17,25 @@ sigmoid = jax.nn.sigmoid
 
 
 def version() -> str:
+    """Its version."""
     return jax.__version__
 
 
 def offers(row: Row) -> Offers:
+    """A scan for every task; one of a single step needs no loop."""
     if row.task == "step":
-        return {"JAX": step}
-    return {"JAX": forward if row.task == "forward" else training}
+        return {"JAX": _step}
+    return {"JAX": _forward if row.task == "forward" else _training}
 
 
-def step(p: Problem) -> Contestant:
-    cell, weights = CELLS[p.row.cell], parameters(p)
+def _step(p: Problem) -> Contestant:
+    cell, weights = CELLS[p.row.cell], _parameters(p)
     x, h, c = (jnp.asarray(a) for a in (p.x[:, 0], p.h, p.c))
     state = (h, c) if p.row.cell == "LSTM" else (h,)
 
     @jax.jit
     def run(weights: Any, x: Any, state: Any) -> Any:
-        w_ih, w_hh, b_ih, b_hh = cell_weights(weights, "_l0")
+        w_ih, w_hh, b_ih, b_hh = _cell_weights(weights, "_l0")
         return cell(x @ w_ih + b_ih, state, w_hh, b_hh)
 
     return Contestant(
@@ -42,15 +44,15 @@ def step(p: Problem) -> Contestant:
     )
 
 
-def forward(p: Problem) -> Contestant:
-    run, weights, x = jax.jit(stack(p.row)), parameters(p), jnp.asarray(p.x.swapaxes(0, 1))
+def _forward(p: Problem) -> Contestant:
+    run, weights, x = jax.jit(_stack(p.row)), _parameters(p), jnp.asarray(p.x.swapaxes(0, 1))
     return Contestant(
-        lambda: jax.block_until_ready(run(weights, x)), lambda y: {"y": batch_first(y)}
+        lambda: jax.block_until_ready(run(weights, x)), lambda y: {"y": _batch_first(y)}
     )
 
 
-def training(p: Problem) -> Contestant:
-    run, weights = stack(p.row), parameters(p)
+def _training(p: Problem) -> Contestant:
+    run, weights = _stack(p.row), _parameters(p)
     x, dy = (jnp.asarray(a.swapaxes(0, 1)) for a in (p.x, p.dy))
 
     def loss(weights: Any, x: Any, dy: Any) -> Any:
@@ -62,27 +64,27 @@ def training(p: Problem) -> Contestant:
     def results(out: Any) -> Arrays:
         (_, y), (dw, dx) = out
         found = {f"d{name}": np.asarray(d.T) for name, d in dw.items()}
-        return {"y": batch_first(y), "dx": batch_first(dx), **found}
+        return {"y": _batch_first(y), "dx": _batch_first(dx), **found}
 
     return Contestant(lambda: jax.block_until_ready(both(weights, x, dy)), results)
 
 
-def stack(row: Row) -> Callable[[Any, Any], Any]:
+def _stack(row: Row) -> Callable[[Any, Any], Any]:
     """All layers and directions: weights and x (T, B, I) to y (T, B, D*H)."""
 
     def run(weights: Any, x: Any) -> Any:
         for layer in range(row.layers):
-            halves = [direction(row, x, cell_weights(weights, f"_l{layer}"))]
+            halves = [_direction(row, x, _cell_weights(weights, f"_l{layer}"))]
             if row.directions > 1:
-                reverse = cell_weights(weights, f"_l{layer}_reverse")
-                halves.append(direction(row, x[::-1], reverse)[::-1])
+                reverse = _cell_weights(weights, f"_l{layer}_reverse")
+                halves.append(_direction(row, x[::-1], reverse)[::-1])
             x = jnp.concatenate(halves, axis=-1)
         return x
 
     return run
 
 
-def direction(row: Row, x: Any, weights: tuple[Any, ...]) -> Any:
+def _direction(row: Row, x: Any, weights: tuple[Any, ...]) -> Any:
     """One layer from its first step to its last; past a row's length the state stands still."""
     w_ih, w_hh, b_ih, b_hh = weights
     valid = jnp.arange(row.T)[:, None, None] < jnp.asarray(row.lengths)[:, None]
@@ -100,14 +102,14 @@ def direction(row: Row, x: Any, weights: tuple[Any, ...]) -> Any:
     return jax.lax.scan(one, state, (x @ w_ih + b_ih, valid))[1]
 
 
-def lstm(x: Any, state: Any, w_hh: Any, b_hh: Any) -> Any:
+def _lstm(x: Any, state: Any, w_hh: Any, b_hh: Any) -> Any:
     h, c = state
     i, f, g, o = jnp.split(x + b_hh + h @ w_hh, 4, axis=-1)
     c = sigmoid(f) * c + sigmoid(i) * jnp.tanh(g)
     return sigmoid(o) * jnp.tanh(c), c
 
 
-def gru(x: Any, state: Any, w_hh: Any, b_hh: Any) -> Any:
+def _gru(x: Any, state: Any, w_hh: Any, b_hh: Any) -> Any:
     (h,) = state
     x_r, x_z, x_n = jnp.split(x, 3, axis=-1)
     h_r, h_z, h_n = jnp.split(h @ w_hh + b_hh, 3, axis=-1)
@@ -115,22 +117,22 @@ def gru(x: Any, state: Any, w_hh: Any, b_hh: Any) -> Any:
     return ((1 - z) * n + z * h,)
 
 
-def rnn(x: Any, state: Any, w_hh: Any, b_hh: Any) -> Any:
+def _rnn(x: Any, state: Any, w_hh: Any, b_hh: Any) -> Any:
     return (jnp.tanh(x + b_hh + state[0] @ w_hh),)
 
 
-CELLS = {"LSTM": lstm, "GRU": gru, "RNN": rnn}
+CELLS = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}
 
 
-def parameters(p: Problem) -> dict[str, Any]:
+def _parameters(p: Problem) -> dict[str, Any]:
     """Matrices transposed once, as its products read them."""
     return {name: jnp.asarray(np.ascontiguousarray(w.T)) for name, w in p.weights.items()}
 
 
-def cell_weights(weights: dict[str, Any], tail: str) -> tuple[Any, ...]:
+def _cell_weights(weights: dict[str, Any], tail: str) -> tuple[Any, ...]:
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     return tuple(weights[name + tail] for name in names)
 
 
-def batch_first(array: Any) -> np.ndarray:
+def _batch_first(array: Any) -> np.ndarray:
     return np.asarray(array).swapaxes(0, 1)

@@ -14,7 +14,7 @@ from recurra import _core
 def describe() -> dict[str, str]:
     """Processor, threads, versions, and how busy the machine is."""
     return {
-        "processor": processor(),
+        "processor": _processor(),
         "threads": f"{recurra.get_num_threads()} of {os.cpu_count()}",
         "recurra": f"{_core.version()}, {_core.isa()}",
         "python": f"{sys.version.split()[0]}, NumPy {np.__version__}",
@@ -23,7 +23,7 @@ def describe() -> dict[str, str]:
     }
 
 
-def processor() -> str:
+def _processor() -> str:
     """The name of its model, where the system tells."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []

@@ -17,7 +17,7 @@ def states(problem: Problem) -> dict[str, np.ndarray]:
 
 
 def model(problem: Problem) -> bytes:
-    """Input `x` (T, B, I); a step also has states `h`, `c` in and `new_h`, `new_c` out, else `y`."""
+    """Inputs x (T, B, I) and, of a step, h and c; outputs y or, of a step, new_h and new_c."""
     row, is_step = problem.row, problem.row.task == "step"
     names = list(states(problem)) if is_step else []
     outputs = ["", *(f"new_{name}" for name in names)] if is_step else ["y"]
@@ -32,19 +32,19 @@ def model(problem: Problem) -> bytes:
     graph = helper.make_graph(
         [node],
         row.cell,
-        [floats("x", [row.T, row.B, row.I]), *(floats(name, state) for name in names)],
-        [floats(name, state if is_step else y) for name in outputs if name],
-        constants(problem),
+        [_floats("x", [row.T, row.B, row.I]), *(_floats(name, state) for name in names)],
+        [_floats(name, state if is_step else y) for name in outputs if name],
+        _constants(problem),
     )
     opset = helper.make_opsetid("", 17)
     return helper.make_model(graph, opset_imports=[opset], ir_version=9).SerializeToString()
 
 
-def floats(name: str, shape: list[int]) -> onnx.ValueInfoProto:
+def _floats(name: str, shape: list[int]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def constants(problem: Problem) -> list[onnx.TensorProto]:
+def _constants(problem: Problem) -> list[onnx.TensorProto]:
     order = list(ORDER[problem.row.cell])
 
     def gates(w: np.ndarray) -> np.ndarray:

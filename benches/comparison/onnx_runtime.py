@@ -1,6 +1,6 @@
-"""How ONNX Runtime is called: constant weights, bound inputs and outputs, so that nothing is copied.
+"""How ONNX Runtime is called: constant weights, inputs and outputs bound to their places.
 
-Only the input of a step is copied, which a stream of samples must do.
+So nothing is copied but the input of a step, as a stream of samples must.
 """
 
 import os
@@ -14,15 +14,16 @@ from .rows import Problem, Row
 
 
 def version() -> str:
+    """Its version."""
     return onnxruntime.__version__
 
 
 def offers(row: Row) -> Offers:
     """It does not train."""
-    return {} if row.task == "training" else {"ONNX Runtime": inference}
+    return {} if row.task == "training" else {"ONNX Runtime": _inference}
 
 
-def inference(p: Problem) -> Contestant:
+def _inference(p: Problem) -> Contestant:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ["OMP_NUM_THREADS"])
     options.inter_op_num_threads = 1
@@ -30,8 +31,8 @@ def inference(p: Problem) -> Contestant:
     session = onnxruntime.InferenceSession(onnx_model.model(p), options, providers=providers)
     x = p.x.swapaxes(0, 1).copy()
     inputs = {"x": x, **(onnx_model.states(p) if p.row.task == "step" else {})}
-    bound = {name: value(array) for name, array in inputs.items()}
-    made = [value(np.zeros(output.shape, np.float32)) for output in session.get_outputs()]
+    bound = {name: _value(array) for name, array in inputs.items()}
+    made = [_value(np.zeros(output.shape, np.float32)) for output in session.get_outputs()]
     binding = session.io_binding()
     for name, place in bound.items():
         binding.bind_ortvalue_input(name, place)
@@ -51,5 +52,5 @@ def inference(p: Problem) -> Contestant:
     return Contestant(step if p.row.task == "step" else sequence, results)
 
 
-def value(array: np.ndarray) -> onnxruntime.OrtValue:
+def _value(array: np.ndarray) -> onnxruntime.OrtValue:
     return onnxruntime.OrtValue.ortvalue_from_numpy(array)

@@ -11,15 +11,16 @@ from .rows import Problem, Row
 
 
 def version() -> str:
+    """Its version."""
     return openvino.__version__.partition("-")[0]
 
 
 def offers(row: Row) -> Offers:
     """It does not train."""
-    return {} if row.task == "training" else {"OpenVINO": inference}
+    return {} if row.task == "training" else {"OpenVINO": _inference}
 
 
-def inference(p: Problem) -> Contestant:
+def _inference(p: Problem) -> Contestant:
     core = openvino.Core()
     options = {
         "INFERENCE_NUM_THREADS": int(os.environ["OMP_NUM_THREADS"]),

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 import recurra
-from recurra import functional as F
+from recurra import functional
 
 from .contestants import OURS, Arrays, Contestant, Offers
 from .rows import Problem, Row
@@ -24,37 +24,40 @@ def offers(row: Row) -> Offers:
     """Packed weights first where they stay the same; the plain function beside them."""
     function = f"{OURS} {row.cell.lower()}_{row.task}"
     if row.task == "step":
-        return {OURS: packed_step, function: plain_step}
+        return {OURS: _packed_step, function: _plain_step}
     if row.task == "forward":
-        return {OURS: packed_forward, function: plain_forward}
-    return {OURS: layer_training if row.layers * row.directions > 1 else training}
+        return {OURS: _packed_forward, function: _plain_forward}
+    return {OURS: _layer_training if row.layers * row.directions > 1 else _training}
 
 
-def packed_step(p: Problem) -> Contestant:
-    weights, x = F.pack(CELLS[p.row.cell], *p.cell_weights), p.x[:, 0]
-    call = partial(weights.step, x, p.h, *cell_state(p))
-    return Contestant(call, lambda out: named_states(*out))
+def _packed_step(p: Problem) -> Contestant:
+    weights, x = functional.pack(CELLS[p.row.cell], *p.cell_weights), p.x[:, 0]
+    call = partial(weights.step, x, p.h, *_cell_state(p))
+    return Contestant(call, lambda out: _named_states(*out))
 
 
-def plain_step(p: Problem) -> Contestant:
-    function = getattr(F, f"{p.row.cell.lower()}_step")
-    call = partial(function, p.x[:, 0], *p.cell_weights, p.h, *cell_state(p))
-    return Contestant(call, lambda out: named_states(*(out if p.row.cell == "LSTM" else (out,))))
+def _plain_step(p: Problem) -> Contestant:
+    function = getattr(functional, f"{p.row.cell.lower()}_step")
+    call = partial(function, p.x[:, 0], *p.cell_weights, p.h, *_cell_state(p))
+    return Contestant(call, lambda out: _named_states(*(out if p.row.cell == "LSTM" else (out,))))
 
 
-def packed_forward(p: Problem) -> Contestant:
-    weights = F.pack(CELLS[p.row.cell], *p.cell_weights)
+def _packed_forward(p: Problem) -> Contestant:
+    weights = functional.pack(CELLS[p.row.cell], *p.cell_weights)
     return Contestant(partial(weights.forward, p.x, save=False), lambda out: {"y": out[0]})
 
 
-def plain_forward(p: Problem) -> Contestant:
-    function = getattr(F, f"{p.row.cell.lower()}_forward")
+def _plain_forward(p: Problem) -> Contestant:
+    function = getattr(functional, f"{p.row.cell.lower()}_forward")
     return Contestant(partial(function, p.x, *p.cell_weights, save=False), lambda o: {"y": o.y})
 
 
-def training(p: Problem) -> Contestant:
+def _training(p: Problem) -> Contestant:
     name = p.row.cell.lower()
-    forward, backward = getattr(F, f"{name}_forward"), getattr(F, f"{name}_backward")
+    forward, backward = (
+        getattr(functional, f"{name}_forward"),
+        getattr(functional, f"{name}_backward"),
+    )
     lengths = p.row.lengths if p.row.ragged else None
 
     def call() -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
@@ -69,7 +72,7 @@ def training(p: Problem) -> Contestant:
     return Contestant(call, results)
 
 
-def layer_training(p: Problem) -> Contestant:
+def _layer_training(p: Problem) -> Contestant:
     row = p.row
     layer = getattr(recurra, row.cell)(row.I, row.H, row.layers, bidirectional=row.directions > 1)
     layer.load_state_dict(p.weights)
@@ -89,9 +92,9 @@ def layer_training(p: Problem) -> Contestant:
     return Contestant(call, results)
 
 
-def cell_state(p: Problem) -> tuple[np.ndarray, ...]:
+def _cell_state(p: Problem) -> tuple[np.ndarray, ...]:
     return (p.c,) if p.row.cell == "LSTM" else ()
 
 
-def named_states(h: np.ndarray, c: np.ndarray | None = None) -> Arrays:
+def _named_states(h: np.ndarray, c: np.ndarray | None = None) -> Arrays:
     return {"h": h} if c is None else {"h": h, "c": c}

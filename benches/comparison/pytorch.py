@@ -14,51 +14,52 @@ torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def version() -> str:
+    """Its version."""
     return torch.__version__
 
 
 def offers(row: Row) -> Offers:
     """Its cells are often faster for one step than its layers."""
     if row.task == "step":
-        return {"PyTorch": layer_step, f"PyTorch {row.cell}Cell": cell_step}
-    return {"PyTorch": forward if row.task == "forward" else training}
+        return {"PyTorch": _layer_step, f"PyTorch {row.cell}Cell": _cell_step}
+    return {"PyTorch": _forward if row.task == "forward" else _training}
 
 
-def layer_step(p: Problem) -> Contestant:
-    layer, x = make_layer(p).eval(), torch.from_numpy(p.x.swapaxes(0, 1).copy())
-    h = states(p, unsqueeze=True)
+def _layer_step(p: Problem) -> Contestant:
+    layer, x = _make_layer(p).eval(), torch.from_numpy(p.x.swapaxes(0, 1).copy())
+    h = _states(p, unsqueeze=True)
 
     def call() -> Any:
         with torch.inference_mode():
             return layer(x, h)[1]
 
-    return Contestant(call, named_states)
+    return Contestant(call, _named_states)
 
 
-def cell_step(p: Problem) -> Contestant:
+def _cell_step(p: Problem) -> Contestant:
     cell = getattr(torch.nn, f"{p.row.cell}Cell")(p.row.I, p.row.H).eval()
-    load(cell, {name.removesuffix("_l0"): w for name, w in p.weights.items()})
-    x, h = torch.from_numpy(p.x[:, 0].copy()), states(p, unsqueeze=False)
+    _load(cell, {name.removesuffix("_l0"): w for name, w in p.weights.items()})
+    x, h = torch.from_numpy(p.x[:, 0].copy()), _states(p, unsqueeze=False)
 
     def call() -> Any:
         with torch.inference_mode():
             return cell(x, h)
 
-    return Contestant(call, named_states)
+    return Contestant(call, _named_states)
 
 
-def forward(p: Problem) -> Contestant:
-    layer, x = make_layer(p).eval(), torch.from_numpy(p.x.swapaxes(0, 1).copy())
+def _forward(p: Problem) -> Contestant:
+    layer, x = _make_layer(p).eval(), torch.from_numpy(p.x.swapaxes(0, 1).copy())
 
     def call() -> Any:
         with torch.inference_mode():
             return layer(x)[0]
 
-    return Contestant(call, lambda y: {"y": batch_first(y)})
+    return Contestant(call, lambda y: {"y": _batch_first(y)})
 
 
-def training(p: Problem) -> Contestant:
-    layer = make_layer(p)
+def _training(p: Problem) -> Contestant:
+    layer = _make_layer(p)
     x = torch.from_numpy(p.x.swapaxes(0, 1).copy()).requires_grad_()
     dy, lengths = torch.from_numpy(p.dy.swapaxes(0, 1).copy()), torch.from_numpy(p.row.lengths)
 
@@ -77,31 +78,31 @@ def training(p: Problem) -> Contestant:
 
     def results(y: Any) -> Arrays:
         found = {f"d{name}": w.grad.numpy() for name, w in layer.named_parameters()}
-        return {"y": batch_first(y.detach()), "dx": batch_first(x.grad), **found}
+        return {"y": _batch_first(y.detach()), "dx": _batch_first(x.grad), **found}
 
     return Contestant(call, results)
 
 
-def make_layer(p: Problem) -> Any:
+def _make_layer(p: Problem) -> Any:
     row = p.row
     make = getattr(torch.nn, row.cell)
-    return load(make(row.I, row.H, row.layers, bidirectional=row.directions > 1), p.weights)
+    return _load(make(row.I, row.H, row.layers, bidirectional=row.directions > 1), p.weights)
 
 
-def load(module: Any, weights: dict[str, np.ndarray]) -> Any:
+def _load(module: Any, weights: dict[str, np.ndarray]) -> Any:
     module.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
     return module
 
 
-def states(p: Problem, *, unsqueeze: bool) -> Any:
+def _states(p: Problem, *, unsqueeze: bool) -> Any:
     h, c = (torch.from_numpy(s[None] if unsqueeze else s) for s in (p.h, p.c))
     return (h, c) if p.row.cell == "LSTM" else h
 
 
-def named_states(state: Any) -> Arrays:
+def _named_states(state: Any) -> Arrays:
     found = state if isinstance(state, tuple) else (state,)
     return {name: s.reshape(-1, s.shape[-1]).numpy() for name, s in zip("hc", found, strict=False)}
 
 
-def batch_first(tensor: Any) -> np.ndarray:
+def _batch_first(tensor: Any) -> np.ndarray:
     return tensor.numpy().swapaxes(0, 1)

@@ -20,20 +20,20 @@ def heading(machine: dict[str, str], peers: Sequence[Peer]) -> str:
 
 def details(found: RowResult) -> str:
     """One row: a line for each contestant."""
-    lines = [detail(found, result) for result in found.results]
-    return f"### {found.row.name}\n\n{table(DETAILS, lines)}"
+    lines = [_detail(found, result) for result in found.results]
+    return f"### {found.row.name}\n\n{_table(DETAILS, lines)}"
 
 
-def detail(found: RowResult, result: Result) -> list[str]:
+def _detail(found: RowResult, result: Result) -> list[str]:
     if result.quartiles is None or result.difference is None:
         return [result.name, "–", "–", "–", "–", "–", f"failed: {result.error}"]
     low, median, high = result.quartiles
     return [
         result.name,
-        duration(median),
-        f"{duration(low)} – {duration(high)}",
+        _duration(median),
+        f"{_duration(low)} – {_duration(high)}",
         f"{found.row.flops / median / 1e9:.1f}",
-        times(found.ratio(result)),
+        _times(found.ratio(result)),
         f"{result.difference:.1e}",
         result.verdict,
     ]
@@ -41,20 +41,20 @@ def detail(found: RowResult, result: Result) -> list[str]:
 
 def summary(rows: Sequence[RowResult]) -> str:
     """Every row on a line: ours against the fastest peer."""
-    return table(SUMMARY, [summary_line(found) for found in rows])
+    return _table(SUMMARY, [_summary_line(found) for found in rows])
 
 
-def summary_line(found: RowResult) -> list[str]:
+def _summary_line(found: RowResult) -> list[str]:
     own, best = found.results[0], found.best_peer
     verdicts = {result.verdict for result in found.results}
     rate = f"{found.row.flops / own.median / 1e9:.1f}" if own.median else "–"
     return [
         found.row.name,
-        duration(own.median),
+        _duration(own.median),
         rate,
         best.name if best else "–",
-        duration(best.median if best else None),
-        times(found.ratio(best) if best else None),
+        _duration(best.median if best else None),
+        _times(found.ratio(best) if best else None),
         next(verdict for verdict in ("WRONG", "failed", "ok") if verdict in verdicts),
     ]
 
@@ -64,14 +64,14 @@ def markdown(machine: dict[str, str], peers: Sequence[Peer], rows: Sequence[RowR
     parts = [
         "# recurra beside other libraries",
         heading(machine, peers),
-        explanation(),
+        _explanation(),
         summary(rows),
         *(details(found) for found in rows),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def explanation() -> str:
+def _explanation() -> str:
     return (
         f"float32. Ratio: its median time over that of `{OURS}` in the same run, above 1 where "
         f"`{OURS}` is faster.\nDifference: the largest of any result, as a part of that array's "
@@ -87,11 +87,11 @@ def as_json(
         "machine": machine,
         "peers": {p.name: {"version": p.version, "reason": p.reason} for p in peers},
         "tolerance": TOLERANCE,
-        "rows": [row_as_json(found) for found in rows],
+        "rows": [_row_as_json(found) for found in rows],
     }
 
 
-def row_as_json(found: RowResult) -> dict[str, Any]:
+def _row_as_json(found: RowResult) -> dict[str, Any]:
     results = [
         {**asdict(result), "ratio": found.ratio(result), "verdict": result.verdict}
         for result in found.results
@@ -104,7 +104,7 @@ def row_as_json(found: RowResult) -> dict[str, Any]:
     }
 
 
-def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Markdown with aligned columns, the first to the left."""
     widths = [max(len(line[i]) for line in (header, *lines)) for i in range(len(header))]
     rule = ["-" * (width - 1) + (":" if i else "-") for i, width in enumerate(widths)]
@@ -119,7 +119,7 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def duration(seconds: float | None) -> str:
+def _duration(seconds: float | None) -> str:
     """Three digits or more, in the unit that suits."""
     if seconds is None:
         return "–"
@@ -128,5 +128,5 @@ def duration(seconds: float | None) -> str:
     return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f} {unit}"
 
 
-def times(ratio: float | None) -> str:
+def _times(ratio: float | None) -> str:
     return "–" if ratio is None else f"{ratio:.2f}×"

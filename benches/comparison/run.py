@@ -57,7 +57,7 @@ def run_row(row: Row, peers: Sequence[Peer], plan: timing.Plan) -> RowResult:
     for peer in peers:
         offers = {**offers, **peer.offers(problem)}
     found = {name: Result(name) for name in offers}
-    calls = ready(problem, offers, found)
+    calls = _ready(problem, offers, found)
 
     def failed(name: str, error: Exception) -> None:
         found[name].error = short(error)
@@ -67,7 +67,7 @@ def run_row(row: Row, peers: Sequence[Peer], plan: timing.Plan) -> RowResult:
     return RowResult(row, list(found.values()))
 
 
-def ready(problem: Problem, offers: Offers, found: dict[str, Result]) -> dict[str, Callable]:
+def _ready(problem: Problem, offers: Offers, found: dict[str, Result]) -> dict[str, Callable]:
     """Build each contestant and compare its first results with ours; what failed is left out."""
     expected: Arrays | None = None
     calls: dict[str, Callable[[], Any]] = {}

@@ -14,7 +14,7 @@ class Plan:
     """How long to measure."""
 
     pause: float
-    """Seconds before a turn: threads that still wait for more work of the turn before go to sleep."""
+    """Seconds before a turn: threads that spin, waiting for the last one's work, go to sleep."""
     slot: float
     """Seconds of a turn, in which one contestant is called again and again, at least once."""
     turns: int
@@ -41,9 +41,9 @@ def alternate(
     try:
         turn = 0
         while times and (turn < plan.turns or time.perf_counter() < end):
-            for name in rotated(list(times), turn):
+            for name in _rotated(list(times), turn):
                 try:
-                    times[name] += one_turn(calls[name], plan, times[name])
+                    times[name] += _one_turn(calls[name], plan, times[name])
                 except Exception as error:
                     del times[name]
                     failed(name, error)
@@ -53,7 +53,7 @@ def alternate(
     return times
 
 
-def one_turn(call: Callable[[], Any], plan: Plan, before: list[float]) -> list[float]:
+def _one_turn(call: Callable[[], Any], plan: Plan, before: list[float]) -> list[float]:
     """The first call wakes threads and fills caches, and is not counted."""
     time.sleep(plan.pause)
     if not before or before[-1] < LONG:
@@ -69,7 +69,7 @@ def one_turn(call: Callable[[], Any], plan: Plan, before: list[float]) -> list[f
     return times
 
 
-def rotated(names: list[str], turn: int) -> list[str]:
+def _rotated(names: list[str], turn: int) -> list[str]:
     """Nobody always follows the same one."""
     first = turn % len(names)
     return names[first:] + names[:first]

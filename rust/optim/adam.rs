@@ -58,7 +58,7 @@ impl Adam {
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) for lengths that differ and hyperparameters out
-    /// of range; [`Error::Threads`](crate::Error::Threads).
+    /// of range.
     pub fn step<T: Element>(
         &self, param: &mut [T], grad: &[T], m: &mut [T], v: &mut [T], step: u64,
         threads: Option<usize>,

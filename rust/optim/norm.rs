@@ -36,7 +36,7 @@ const COST: usize = 8;
 /// ```
 ///
 /// # Errors
-/// [`Error::Memory`](crate::Error::Memory), [`Error::Threads`](crate::Error::Threads),
+/// [`Error::Memory`](crate::Error::Memory),
 /// [`Error::Argument`](crate::Error::Argument) for a number of threads that is zero.
 pub fn sum_of_squares<T: Element>(values: &[T], threads: Option<usize>) -> Result<f64> {
     let threads = threads_for("grad_norm", threads, values.len().saturating_mul(COST))?;
@@ -82,7 +82,7 @@ fn squared<T: Element>(x: T) -> f64 {
 /// Multiplies all `values` by `factor`, rounded to their precision, in place.
 ///
 /// # Errors
-/// [`Error::Threads`](crate::Error::Threads), [`Error::Argument`](crate::Error::Argument) for a
+/// [`Error::Argument`](crate::Error::Argument) for a
 /// number of threads that is zero.
 pub fn scale<T: Element>(values: &mut [T], factor: f64, threads: Option<usize>) -> Result<()> {
     let threads = threads_for("scale_", threads, values.len().saturating_mul(COST))?;

@@ -48,7 +48,6 @@ impl Sgd {
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) for lengths that differ, hyperparameters out of
     /// range, and a momentum without its buffer or the other way round;
-    /// [`Error::Threads`](crate::Error::Threads).
     pub fn step<T: Element>(
         &self, param: &mut [T], grad: &[T], momentum_buffer: Option<&mut [T]>, first: bool,
         threads: Option<usize>,

@@ -6,7 +6,7 @@ mod files;
 mod forward;
 mod train;
 
-use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::error::Error;
@@ -18,7 +18,6 @@ impl From<Error> for PyErr {
         match error {
             Error::Argument { .. } | Error::InstructionSet { .. } => PyValueError::new_err(text),
             Error::Memory { .. } => PyMemoryError::new_err(text),
-            Error::Threads { .. } => PyRuntimeError::new_err(text),
         }
     }
 }

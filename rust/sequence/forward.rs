@@ -71,8 +71,7 @@ impl<T: Element> Weights<T> {
     /// Runs the layer over a batch.
     ///
     /// # Errors
-    /// [`Error::Argument`] for shapes or lengths that do not fit, [`Error::Memory`],
-    /// [`Error::Threads`].
+    /// [`Error::Argument`] for shapes or lengths that do not fit, [`Error::Memory`].
     pub fn forward(&self, sequence: &Sequence<'_, T>) -> Result<Output<T>> {
         let sizes = self.sizes();
         let (rows, steps, _) = sequence.x.dim();

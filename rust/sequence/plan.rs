@@ -94,8 +94,9 @@ impl Plan {
         let rows = lengths.len();
         let mut order = reserved(rows, ORDER)?;
         order.extend(0..rows);
-        // Stable, so rows of equal length keep their order.
-        order.sort_by_key(|&row| std::cmp::Reverse(lengths[row]));
+        // Rows of equal length keep their order; a stable sort would say so itself, but it
+        // allocates, and aborts the process when it cannot.
+        order.sort_unstable_by_key(|&row: &usize| (std::cmp::Reverse(lengths[row]), row));
         let tasks = tasks.clamp(1, rows.max(1));
         let mut plan = Self { tasks: Vec::with_capacity(tasks), rows, step_rows: 0 };
         let mut first_row = 0;

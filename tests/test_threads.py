@@ -98,10 +98,29 @@ print(tasks() - before)
 
 
 @needs_proc
-def test_threads_have_names_and_stay() -> None:
-    """The caller is one of the three; the next call uses the same two."""
-    code = "run(); first = names(); run(); run(2); print(*first, first == names())"
-    assert python(code) == "recurra-0 recurra-1 True"
+def test_threads_stay_for_the_next_call() -> None:
+    """The caller is one of the three."""
+    code = """
+run()
+first = os.listdir("/proc/self/task")
+run(2)
+run()
+print(len(first), set(first) == set(os.listdir("/proc/self/task")))
+"""
+    assert python(code) == "3 True"
+
+
+@needs_proc
+def test_threads_have_names() -> None:
+    code = """
+import time
+run()
+deadline = time.monotonic() + 30
+while len(names()) < 2 and time.monotonic() < deadline:
+    time.sleep(0.01)  # a thread gives itself its name
+print(*names())
+"""
+    assert python(code) == "recurra-0 recurra-1"
 
 
 @needs_proc
@@ -110,11 +129,26 @@ def test_the_environment_and_the_context_set_the_number() -> None:
 import recurra
 with recurra.num_threads(2):
     run()
-    print(len(names()), recurra.get_num_threads())
-print(recurra.get_num_threads())
+    print(tasks(), recurra.get_num_threads())
 run()
+print(tasks() > 2, recurra.get_num_threads())
 """
-    assert python(code).split() == ["1", "2", "3"]
+    assert python(code).split() == ["2", "2", "True", "3"]
+
+
+@needs_proc
+def test_the_caller_works_alone_where_no_thread_can_be_started() -> None:
+    code = """
+import resource
+expected = run(1)
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + (1 << 20)  # less than a thread's stack
+resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+print(run() == expected, tasks())
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(run() == expected, tasks())
+"""
+    assert python(code).splitlines() == ["True 1", "True 3"]
 
 
 # --- forks

@@ -1,6 +1,7 @@
 """How recurra is called."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from recurra import functional
 from .contestants import OURS, Arrays, Contestant, Offers
 from .rows import Problem, Row
 
-CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_tanh"}
+CELLS: dict[str, functional.Cell] = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_tanh"}
 # A parameter, as its gradient is called in the results of `recurra.functional`.
 GRADIENTS = {
     "weight_ih_l0": "dw_ih",
@@ -60,11 +61,11 @@ def _training(p: Problem) -> Contestant:
     )
     lengths = p.row.lengths if p.row.ragged else None
 
-    def call() -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    def call() -> tuple[np.ndarray, Any]:
         out = forward(p.x, *p.cell_weights, lengths=lengths)
         return out.y, backward(out.saved, p.dy)
 
-    def results(out: tuple) -> Arrays:
+    def results(out: tuple[np.ndarray, Any]) -> Arrays:
         y, gradients = out
         found = {f"d{name}": getattr(gradients, short) for name, short in GRADIENTS.items()}
         return {"y": y, "dx": gradients.dx, **found}
@@ -78,7 +79,7 @@ def _layer_training(p: Problem) -> Contestant:
     layer.load_state_dict(p.weights)
     x = recurra.Tensor(p.x, requires_grad=True)
 
-    def call() -> np.ndarray:
+    def call() -> Any:
         layer.zero_grad()
         x.grad = None
         y, _ = layer(x, lengths=row.lengths if row.ragged else None)

@@ -1,5 +1,6 @@
 """The report: Markdown for people, JSON for programs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -92,16 +93,15 @@ def as_json(
 
 
 def _row_as_json(found: RowResult) -> dict[str, Any]:
-    results = [
-        {**asdict(result), "ratio": found.ratio(result), "verdict": result.verdict}
-        for result in found.results
-    ]
-    return {
-        "name": found.row.name,
-        **asdict(found.row),
-        "flops": found.row.flops,
-        "results": results,
-    }
+    row, results = found.row, [_result_as_json(found, result) for result in found.results]
+    return {"name": row.name, **asdict(row), "flops": row.flops, "results": results}
+
+
+def _result_as_json(found: RowResult, result: Result) -> dict[str, Any]:
+    data = {**asdict(result), "ratio": found.ratio(result), "verdict": result.verdict}
+    if result.difference is not None and not math.isfinite(result.difference):
+        data["difference"] = None  # JSON has no NaN
+    return data
 
 
 def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -67,7 +67,9 @@ def run_row(row: Row, peers: Sequence[Peer], plan: timing.Plan) -> RowResult:
     return RowResult(row, list(found.values()))
 
 
-def _ready(problem: Problem, offers: Offers, found: dict[str, Result]) -> dict[str, Callable]:
+def _ready(
+    problem: Problem, offers: Offers, found: dict[str, Result]
+) -> dict[str, Callable[[], Any]]:
     """Build each contestant and compare its first results with ours; what failed is left out."""
     expected: Arrays | None = None
     calls: dict[str, Callable[[], Any]] = {}

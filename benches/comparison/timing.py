@@ -58,7 +58,7 @@ def _one_turn(call: Callable[[], Any], plan: Plan, before: list[float]) -> list[
     time.sleep(plan.pause)
     if not before or before[-1] < LONG:
         call()
-    times = []
+    times: list[float] = []
     start = time.perf_counter()
     end = start + plan.slot
     while not times or start < end:

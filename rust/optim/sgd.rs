@@ -47,7 +47,7 @@ impl Sgd {
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) for lengths that differ, hyperparameters out of
-    /// range, and a momentum without its buffer or the other way round;
+    /// range, and a momentum without its buffer or the other way round.
     pub fn step<T: Element>(
         &self, param: &mut [T], grad: &[T], momentum_buffer: Option<&mut [T]>, first: bool,
         threads: Option<usize>,

@@ -1,0 +1,176 @@
+"""The core, in Rust: private; what users call is documented where it is public.
+
+`recurra.functional`, `recurra.layers`, `recurra.losses`, `recurra.optim`, `recurra.config` and
+`recurra.checkpoint` are thin around it. All float arrays of a call have one dtype.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from recurra.results import Array
+
+_Cell: TypeAlias = Literal["rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before"]
+_Backward: TypeAlias = Literal["rnn_backward", "lstm_backward", "gru_backward"]
+_Stored: TypeAlias = NDArray[np.float32 | np.float64 | np.int64]
+
+# ---- the process
+
+def set_num_threads(n: int) -> None: ...
+def get_num_threads() -> int: ...
+def isa() -> str: ...
+def available_isas() -> list[str]: ...
+def force_isa(name: str) -> None: ...
+def version() -> str: ...
+
+# ---- recurrent layers
+
+@final
+class Saved:
+    """What a forward call keeps for backward."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+@final
+class Weights:
+    """The packed weights of one layer and direction: a snapshot."""
+
+    def __new__(
+        cls,
+        cell: _Cell,
+        w_ih: ArrayLike,
+        w_hh: ArrayLike,
+        b_ih: ArrayLike | None,
+        b_hh: ArrayLike | None,
+        w_hr: ArrayLike | None,
+        training: bool,
+    ) -> Weights: ...
+    def forward(
+        self,
+        x: ArrayLike,
+        h0: ArrayLike | None = None,
+        c0: ArrayLike | None = None,
+        *,
+        lengths: object = None,
+        reverse: bool | None = None,
+        save: bool | None = None,
+        n_threads: int | None = None,
+    ) -> tuple[Array, Array, Array | None, Saved | None]:
+        """`y, h_n, c_n, saved`"""
+
+    def step(
+        self, x: ArrayLike, h0: ArrayLike | None = None, c0: ArrayLike | None = None
+    ) -> tuple[Array, Array | None]:
+        """`h, c`"""
+
+def forward(
+    cell: _Cell,
+    x: ArrayLike,
+    w_ih: ArrayLike,
+    w_hh: ArrayLike,
+    b_ih: ArrayLike | None,
+    b_hh: ArrayLike | None,
+    w_hr: ArrayLike | None,
+    h0: ArrayLike | None,
+    c0: ArrayLike | None,
+    lengths: object,
+    reverse: bool,
+    save: bool,
+    n_threads: int | None,
+) -> tuple[Array, Array, Array | None, Saved | None]:
+    """`y, h_n, c_n, saved`"""
+
+def step(
+    cell: _Cell,
+    x: ArrayLike,
+    w_ih: ArrayLike,
+    w_hh: ArrayLike,
+    b_ih: ArrayLike | None,
+    b_hh: ArrayLike | None,
+    w_hr: ArrayLike | None,
+    h0: ArrayLike | None,
+    c0: ArrayLike | None,
+) -> tuple[Array, Array | None]:
+    """`h, c`"""
+
+def backward(
+    operation: _Backward,
+    saved: object,
+    dy: ArrayLike | None,
+    dh_n: ArrayLike | None,
+    dc_n: ArrayLike | None,
+    input_gradient: bool,
+    n_threads: int | None,
+) -> tuple[
+    Array | Any, Array, Array, Array | None, Array | None, Array | None, Array, Array | None
+]:
+    """`dx, dw_ih, dw_hh, db_ih, db_hh, dw_hr, dh0, dc0`; `dx` is None without input_gradient."""
+
+# ---- layers and losses: N rows, I inputs, O outputs, V classes or table rows, E table columns
+
+def linear_forward(
+    x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None, n_threads: int | None = None
+) -> Array:
+    """x (N, I), w (O, I), b (O,): x w^T + b (N, O)"""
+
+def linear_backward(
+    x: ArrayLike, w: ArrayLike, dy: ArrayLike, n_threads: int | None = None
+) -> tuple[Array, Array, Array]:
+    """x (N, I), w (O, I), dy (N, O): `dx, dw, db`"""
+
+def embedding_forward(weight: ArrayLike, ids: ArrayLike, n_threads: int | None = None) -> Array:
+    """weight (V, E), ids (N,): (N, E)"""
+
+def embedding_backward(
+    dy: ArrayLike, ids: ArrayLike, num_embeddings: int, n_threads: int | None = None
+) -> Array:
+    """dy (N, E), ids (N,): the gradient of the table (V, E)"""
+
+def cross_entropy(
+    logits: ArrayLike, targets: ArrayLike, reduction: str = "mean", n_threads: int | None = None
+) -> tuple[float, Array]:
+    """logits (N, V), targets (N,): the loss, and its gradient (N, V)"""
+
+# ---- optimizers: arrays of one shape; all but `grad` are changed in place, so they must be
+# writable, C-contiguous and aligned, and share no memory
+
+def sgd_step(
+    param: Array,
+    grad: ArrayLike,
+    momentum_buffer: Array | None,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    nesterov: bool,
+    first: bool,
+    n_threads: int | None = None,
+) -> None: ...
+def adam_step(
+    param: Array,
+    grad: ArrayLike,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
+    n_threads: int | None = None,
+) -> None: ...
+def grad_norm(grads: Sequence[ArrayLike], n_threads: int | None = None) -> float:
+    """The 2-norm of all arrays together."""
+
+def scale_(array: Array, factor: float, n_threads: int | None = None) -> None:
+    """Multiplies the elements in place."""
+
+# ---- files
+
+def serialize_safetensors(
+    tensors: dict[str, NDArray[Any]], metadata: Mapping[str, str]
+) -> bytes: ...
+def deserialize_safetensors(data: bytes) -> tuple[dict[str, _Stored], dict[str, str]]: ...

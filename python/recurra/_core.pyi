@@ -7,14 +7,37 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, final
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recurra.results import Array
 
+__all__ = [
+    "Saved",
+    "Weights",
+    "adam_step",
+    "available_isas",
+    "backward",
+    "cross_entropy",
+    "deserialize_safetensors",
+    "embedding_backward",
+    "embedding_forward",
+    "force_isa",
+    "forward",
+    "get_num_threads",
+    "grad_norm",
+    "isa",
+    "linear_backward",
+    "linear_forward",
+    "scale_",
+    "serialize_safetensors",
+    "set_num_threads",
+    "sgd_step",
+    "step",
+    "version",
+]
+
 _Cell: TypeAlias = Literal["rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before"]
 _Backward: TypeAlias = Literal["rnn_backward", "lstm_backward", "gru_backward"]
-_Stored: TypeAlias = NDArray[np.float32 | np.float64 | np.int64]
 
 # ---- the process
 
@@ -59,12 +82,12 @@ class Weights:
         save: bool | None = None,
         n_threads: int | None = None,
     ) -> tuple[Array, Array, Array | None, Saved | None]:
-        """`y, h_n, c_n, saved`"""
+        """`y, h_n, c_n, saved`."""
 
     def step(
         self, x: ArrayLike, h0: ArrayLike | None = None, c0: ArrayLike | None = None
     ) -> tuple[Array, Array | None]:
-        """`h, c`"""
+        """`h, c`."""
 
 def forward(
     cell: _Cell,
@@ -81,7 +104,7 @@ def forward(
     save: bool,
     n_threads: int | None,
 ) -> tuple[Array, Array, Array | None, Saved | None]:
-    """`y, h_n, c_n, saved`"""
+    """`y, h_n, c_n, saved`."""
 
 def step(
     cell: _Cell,
@@ -94,7 +117,7 @@ def step(
     h0: ArrayLike | None,
     c0: ArrayLike | None,
 ) -> tuple[Array, Array | None]:
-    """`h, c`"""
+    """`h, c`."""
 
 def backward(
     operation: _Backward,
@@ -114,25 +137,25 @@ def backward(
 def linear_forward(
     x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None, n_threads: int | None = None
 ) -> Array:
-    """x (N, I), w (O, I), b (O,): x w^T + b (N, O)"""
+    """x (N, I), w (O, I), b (O,): x w^T + b (N, O)."""
 
 def linear_backward(
     x: ArrayLike, w: ArrayLike, dy: ArrayLike, n_threads: int | None = None
 ) -> tuple[Array, Array, Array]:
-    """x (N, I), w (O, I), dy (N, O): `dx, dw, db`"""
+    """x (N, I), w (O, I), dy (N, O): `dx, dw, db`."""
 
 def embedding_forward(weight: ArrayLike, ids: ArrayLike, n_threads: int | None = None) -> Array:
-    """weight (V, E), ids (N,): (N, E)"""
+    """weight (V, E), ids (N,): (N, E)."""
 
 def embedding_backward(
     dy: ArrayLike, ids: ArrayLike, num_embeddings: int, n_threads: int | None = None
 ) -> Array:
-    """dy (N, E), ids (N,): the gradient of the table (V, E)"""
+    """dy (N, E), ids (N,): the gradient of the table (V, E)."""
 
 def cross_entropy(
     logits: ArrayLike, targets: ArrayLike, reduction: str = "mean", n_threads: int | None = None
 ) -> tuple[float, Array]:
-    """logits (N, V), targets (N,): the loss, and its gradient (N, V)"""
+    """logits (N, V), targets (N,): the loss, and its gradient (N, V)."""
 
 # ---- optimizers: arrays of one shape; all but `grad` are changed in place, so they must be
 # writable, C-contiguous and aligned, and share no memory
@@ -173,4 +196,4 @@ def scale_(array: Array, factor: float, n_threads: int | None = None) -> None:
 def serialize_safetensors(
     tensors: dict[str, NDArray[Any]], metadata: Mapping[str, str]
 ) -> bytes: ...
-def deserialize_safetensors(data: bytes) -> tuple[dict[str, _Stored], dict[str, str]]: ...
+def deserialize_safetensors(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]: ...

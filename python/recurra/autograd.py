@@ -117,6 +117,10 @@ def as_tensor(
     if isinstance(value, Tensor):
         checks.float_array(operation, argument, value.data, dtype)
         return value
-    if isinstance(value, int | float | np.integer) and not isinstance(value, np.floating):
+    # NumPy's float64 is a Python float as well, but it has a dtype of its own.
+    if issubclass(type(value), _NUMBERS) and not issubclass(type(value), np.floating):
         return Tensor(np.asarray(value, dtype or np.float64))
     return Tensor(checks.float_array(operation, argument, value, dtype))
+
+
+_NUMBERS = (int, float, np.integer)

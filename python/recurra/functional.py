@@ -441,7 +441,7 @@ def _rnn_cell(operation: str, activation: str) -> Cell:
     raise ValueError(f"{operation}: activation: expected 'tanh' or 'relu', got {activation!r}")
 
 
-def _gru_cell(operation: str, reset_after: bool) -> Cell:
+def _gru_cell(operation: str, reset_after: object) -> Cell:
     if not isinstance(reset_after, bool):
         got = type(reset_after).__name__
         raise TypeError(f"{operation}: reset_after: expected True or False, got {got}")

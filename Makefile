@@ -4,6 +4,7 @@
 #   make test    set everything up and run every check
 #   make check   every check, or one by its name: fmt clippy cargo-test ruff mypy stubtest pytest
 #   make bench   time the kernels, and compare with the other libraries that are installed
+#   make bench-quick   the same in a minute, to see that it works
 #   make clean   remove everything that was built, the virtual environment too
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ DEMO := build/demo
 MODEL := $(DEMO)/model.safetensors
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check build bench clean
+.PHONY: help demo test check build bench bench-quick clean
 .PHONY: rust python fmt clippy cargo-test ruff mypy stubtest pytest
 
 help:
@@ -85,6 +86,11 @@ pytest: build
 bench: build
 	$(CARGO) bench
 	$(BIN)/python benches/compare.py
+
+# Small sizes, a minute: shows that the benchmarks work, measures nothing.
+bench-quick: build
+	RECURRA_BENCH_QUICK=1 $(CARGO) bench
+	$(BIN)/python benches/compare.py --quick
 
 clean:
 	$(CARGO) clean

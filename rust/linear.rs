@@ -22,24 +22,21 @@
 //! # Ok::<(), recurra::Error>(())
 //! ```
 
+mod product;
+
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
-use crate::buffer::{Buffer, Parts, size, with_workspace};
+use crate::buffer::{Buffer, size};
 use crate::chunks::{reserved, zeros};
 use crate::error::{Error, Result};
 use crate::gemm::{self, Gathered, Outer};
-use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
+use crate::kernel::panel_width;
+use crate::linear::product::multiply;
 use crate::panels::Panels;
 use crate::parallel;
 use crate::shape::equal;
-use crate::simd::{Element, Isa, Kernel, Lanes};
+use crate::simd::{Element, Isa};
 use crate::view::View;
-
-/// The most rows that one task multiplies at once: a multiple of every tile's height, few enough
-/// that they stay in the cache.
-const ROWS: usize = 96;
-/// The fewest rows that are worth a task of their own.
-const FEW_ROWS: usize = 12;
 
 /// Where [`backward`] writes; all of it is written.
 pub struct Gradients<'a, T> {
@@ -124,108 +121,14 @@ fn pack<T: Element>(isa: Isa, w: &ArrayView2<'_, T>) -> Result<Panels<T>> {
     unsafe { Panels::pack_rows(isa.lanes::<T>(), rows, columns, w.strides()[1], source) }
 }
 
-/// `to = from * panels + start`, split over rows.
-fn multiply<T: Element>(
-    isa: Isa, from: &ArrayView2<'_, T>, panels: &Panels<T>, start: Option<ArrayView1<'_, T>>,
-    mut to: ArrayViewMut2<'_, T>, threads: usize,
-) -> Result<()> {
-    let (rows, columns) = to.dim();
-    let row = panels.count * panel_width(isa.lanes::<T>());
-    let init = Buffer::<T>::new(row, "packed biases")?.zeroed();
-    for (i, &b) in start.iter().flatten().enumerate() {
-        // SAFETY: there are no more biases than columns, and no more columns than in the panels.
-        unsafe { *init.ptr().add(i) = b };
-    }
-    let product = Multiply {
-        from: View::of2(from),
-        panels,
-        init: &init,
-        row,
-        to: View::of_mut2(&mut to),
-        columns,
-    };
-    let each = rows.div_ceil(2 * threads).next_multiple_of(FEW_ROWS).min(ROWS);
-    parallel::run(rows.div_ceil(each.max(1)), threads, |i| {
-        let task = Task { product: &product, first: i * each, rows: each.min(rows - i * each) };
-        with_workspace(task.places(None).0, |start| {
-            T::dispatch(isa, TaskRun { task: &task, places: task.places(Some(start)).1 });
-        })
-    })
-}
-
-/// A product with packed weights.
-struct Multiply<'a, T> {
-    from: View<T>,
-    panels: &'a Panels<T>,
-    /// One row of whole panels.
-    init: &'a Buffer<T>,
-    /// Elements of such a row.
-    row: usize,
-    to: View<T>,
-    columns: usize,
-}
-
-/// Some of its rows.
-struct Task<'a, T> {
-    product: &'a Multiply<'a, T>,
-    first: usize,
-    rows: usize,
-}
-
-impl<T: Element> Task<'_, T> {
-    /// How much memory the task needs, and where it has its rows: of the left factor, dense, and
-    /// of the result, in whole panels.
-    fn places(&self, start: Option<*mut T>) -> (usize, [*mut T; 2]) {
-        let mut parts = start.map_or_else(Parts::measure, Parts::of);
-        let widths = [self.product.panels.k, self.product.row];
-        let places = widths.map(|width| parts.take(self.rows.saturating_mul(width)));
-        (parts.used(), places)
-    }
-}
-
-struct TaskRun<'a, T> {
-    task: &'a Task<'a, T>,
-    places: [*mut T; 2],
-}
-
-impl<T: Element> Kernel<T> for TaskRun<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes<T>>(self, l: L) {
-        let (task, p, [left, out]) = (self.task, self.task.product, self.places);
-        let k = p.panels.k;
-        // SAFETY: shapes were checked, the places were measured for this task, and no other task
-        // has its rows.
-        unsafe {
-            for r in 0..task.rows {
-                p.from.read(task.first + r, 0, k, left.add(r * k));
-            }
-            Product {
-                m: task.rows,
-                k,
-                a: Rows { start: left.cast_const(), row: k, column: 1 },
-                panels: p.panels.start(0),
-                panel_stride: p.panels.stride,
-                count: p.panels.count,
-                init: Init { start: p.init.ptr(), row: 0, blocks: Blocks::DENSE },
-                out,
-                out_row: p.row,
-                out_blocks: Blocks::DENSE,
-            }
-            .run_on(l);
-            for r in 0..task.rows {
-                p.to.write(task.first + r, 0, p.columns, out.add(r * p.row));
-            }
-        }
-    }
-}
-
 /// `dW = dy^T x` and `db`.
 fn parameters<T: Element>(
     isa: Isa, x: &ArrayView2<'_, T>, dy: &ArrayView2<'_, T>, mut dw: ArrayViewMut2<'_, T>,
     mut db: ArrayViewMut1<'_, T>, threads: usize,
 ) -> Result<()> {
+    if dy.ncols() == 0 {
+        return Ok(());
+    }
     let (mut x_copy, mut dy_copy) = (None, None);
     let mut index = reserved(x.nrows(), "row numbers")?;
     index.extend(0..x.nrows());
@@ -298,8 +201,16 @@ mod tests {
     }
 
     /// Sizes around tiles and panels, and one whose work is split.
-    const SIZES: [[usize; 3]; 7] =
-        [[1, 1, 1], [2, 3, 33], [13, 40, 17], [5, 0, 4], [0, 4, 5], [3, 300, 0], [211, 90, 70]];
+    const SIZES: [[usize; 3]; 8] = [
+        [1, 1, 1],
+        [2, 3, 33],
+        [13, 40, 17],
+        [5, 0, 4],
+        [0, 4, 5],
+        [3, 300, 0],
+        [211, 90, 70],
+        [4, 530, 540],
+    ];
 
     fn agree<T: Element>(fma: fn(T, T, T) -> T) {
         for [n, i, o] in SIZES {

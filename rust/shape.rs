@@ -55,6 +55,14 @@ pub(crate) fn gate_rows(kind: CellKind) -> String {
     }
 }
 
+/// A place for a result that there is not.
+pub(crate) fn absent(operation: &'static str, argument: &'static str, given: bool) -> Result<()> {
+    match given {
+        true => Err(refuse(operation, argument, "None for this cell", "an array")),
+        false => Ok(()),
+    }
+}
+
 /// The sizes that the parameters agree on.
 pub(crate) fn parameters<T>(
     operation: &'static str, kind: CellKind, p: &Parameters<'_, T>,
@@ -120,9 +128,7 @@ pub(crate) fn states<T>(
         equal(operation, names[0], letters, &[rows, sizes.output], h.shape())?;
     }
     match c {
-        Some(_) if kind != CellKind::Lstm => {
-            Err(refuse(operation, names[1], "None for this cell", "an array"))
-        }
+        Some(_) if kind != CellKind::Lstm => absent(operation, names[1], true),
         Some(c) => equal(operation, names[1], "(B, H)", &[rows, sizes.hidden], c.shape()),
         None => Ok(()),
     }

@@ -189,7 +189,7 @@ def grad_norm(grads: Sequence[ArrayLike], n_threads: int | None = None) -> float
     """The 2-norm of all arrays together."""
 
 def scale_(array: Array, factor: float, n_threads: int | None = None) -> None:
-    """Multiplies the elements in place."""
+    """Multiplies the elements in place; C or Fortran order."""
 
 # ---- files
 

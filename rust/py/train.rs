@@ -14,7 +14,7 @@ use super::arrays::{
 use crate::loss::Reduction;
 use crate::optim::{Adam, Sgd};
 use crate::{embedding, linear, loss, optim, shape};
-use inplace::{alike, elements, elements_mut, readable, untyped, writable};
+use inplace::{alike, elements, elements_mut, readable, untyped, writable, writable_in_any_order};
 
 type Object<'py> = Bound<'py, PyAny>;
 type Untyped<'py> = Bound<'py, PyUntypedArray>;
@@ -283,7 +283,7 @@ fn scale_<'py>(array: &Object<'py>, factor: f64, n_threads: Option<&Object<'py>>
 
 fn scaled<T: Number>(array: &Untyped<'_>, factor: f64, threads: Option<usize>) -> PyResult<()> {
     let name = Name { operation: "scale_", argument: "array" };
-    let array = writable::<T>(array, name, "it has")?;
+    let array = writable_in_any_order::<T>(array, name, "it has")?;
     // SAFETY: there is only this slice.
     let values = unsafe { elements_mut(&array)? };
     Ok(array.py().detach(|| optim::scale(values, factor, threads))?)

@@ -136,6 +136,9 @@ impl<T: Element> GradientOutputs<'_, T> {
     fn check(&self, operation: &'static str, saved: &Saved<T>) -> Result<()> {
         let (rows, steps, sizes) = saved.dims();
         let gates = saved.kind().gates() * sizes.hidden;
+        let lstm = saved.kind() == crate::CellKind::Lstm;
+        shape::absent(operation, "dw_hr", self.dw_hr.is_some() && !sizes.projected)?;
+        shape::absent(operation, "dc0", self.dc0.is_some() && !lstm)?;
         let same = |name, letters, expected: &[usize], got: &[usize]| {
             shape::equal(operation, name, letters, expected, got)
         };

@@ -118,7 +118,7 @@ impl<T: Element> Weights<T> {
         let (q, sizes) = (sequence, packed.sizes);
         shape::sequence(operation, packed.kind, sizes, &q.x, q.h0.as_ref(), q.c0.as_ref())?;
         let (rows, steps, _) = q.x.dim();
-        outputs.check(operation, sizes, rows, steps)?;
+        outputs.check(operation, packed.kind, sizes, rows, steps)?;
         let lengths = shape::lengths(operation, q.lengths, rows, steps)?;
         if q.save {
             transposed(packed, operation)?;
@@ -148,7 +148,10 @@ pub(super) fn array<T: Element, S: ndarray::IntoDimension>(
 }
 
 impl<T> Outputs<'_, T> {
-    fn check(&self, operation: &'static str, sizes: Sizes, b: usize, t: usize) -> Result<()> {
+    fn check(
+        &self, operation: &'static str, kind: crate::CellKind, sizes: Sizes, b: usize, t: usize,
+    ) -> Result<()> {
+        shape::absent(operation, "c_n", self.c_n.is_some() && kind != crate::CellKind::Lstm)?;
         if let Some(y) = &self.y {
             shape::equal(operation, "y", "(B, T, H)", &[b, t, sizes.output], y.shape())?;
         }

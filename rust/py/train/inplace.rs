@@ -13,16 +13,39 @@ use crate::shape::{equal, refuse};
 /// An array of any number of dimensions.
 pub(super) type Array<'py, T> = Bound<'py, PyArray<T, IxDyn>>;
 
-/// `object` itself as an array of `T`, never a copy; `like` has the dtype `T`.
+/// `object` itself as a C-contiguous array of `T`, never a copy; `like` has the dtype `T`.
 pub(super) fn writable<'py, T: Number>(
     object: &Bound<'py, PyAny>, name: Name, like: &str,
 ) -> PyResult<Array<'py, T>> {
+    let made = writable_in_any_order(object, name, like)?;
+    if made.is_c_contiguous() { Ok(made) } else { Err(unfit(name, "one in Fortran order")) }
+}
+
+/// As `writable`, for what does not care which element comes first.
+pub(super) fn writable_in_any_order<'py, T: Number>(
+    object: &Bound<'py, PyAny>, name: Name, like: &str,
+) -> PyResult<Array<'py, T>> {
     let given = untyped(object, name)?;
-    if let Some(got) = fault(&given) {
-        let expected = "a writable, C-contiguous, aligned array";
-        return Err(PyValueError::new_err(refusal(name, expected, got)));
+    // SAFETY: the pointer is that of a live array.
+    let flags = unsafe { (*_PyArray_GET_ITEM_DATA(given.as_array_ptr())).flags };
+    if flags & NPY_ARRAY_WRITEABLE == 0 {
+        return Err(unfit(name, "a read-only one"));
     }
-    typed(&array(object, name)?, name, "(...)", like)
+    if !given.is_contiguous() {
+        return Err(unfit(name, "one that is not contiguous"));
+    }
+    if !given.is_aligned() {
+        return Err(unfit(name, "one that is not aligned"));
+    }
+    let native = array(object, name)?;
+    if !native.is(&given) {
+        return Err(unfit(name, "one in another byte order"));
+    }
+    typed(&given, name, "(...)", like)
+}
+
+fn unfit(name: Name, got: &str) -> PyErr {
+    PyValueError::new_err(refusal(name, "a writable, contiguous, aligned array", got))
 }
 
 /// `object` as the array that it is.
@@ -35,21 +58,6 @@ pub(super) fn untyped<'py>(
 
 fn refusal(name: Name, expected: &str, got: &str) -> String {
     refuse(name.operation, name.argument, expected, got).to_string()
-}
-
-/// What keeps an array from being changed through a slice.
-fn fault(array: &Bound<'_, PyUntypedArray>) -> Option<&'static str> {
-    // SAFETY: the pointer is that of a live array.
-    let flags = unsafe { (*_PyArray_GET_ITEM_DATA(array.as_array_ptr())).flags };
-    if flags & NPY_ARRAY_WRITEABLE == 0 {
-        Some("a read-only one")
-    } else if !array.is_c_contiguous() {
-        Some("one that is not contiguous")
-    } else if !array.is_aligned() {
-        Some("one that is not aligned")
-    } else {
-        None
-    }
 }
 
 /// `object` as a C-contiguous array that is only read: itself, or a copy.
@@ -97,7 +105,7 @@ pub(super) fn elements<'a, T: Number>(array: &'a Array<'_, T>) -> PyResult<&'a [
     Ok(unsafe { array.as_slice()? })
 }
 
-/// The elements of a `writable` array.
+/// The elements of a writable array, in the order of memory.
 ///
 /// # Safety
 /// `alike` found that no other slice of this call has its memory.

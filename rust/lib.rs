@@ -59,7 +59,9 @@
 //! | `gemm` | products outside the time loop |
 //! | `cells` | one file a cell: equations, forward next to backward |
 //! | `sequence` | the time loop and backpropagation through time, written once |
-//! | `parallel`, `buffer`, `view` | threads, memory, strided arrays |
+//! | `linear`, `embedding`, `loss`, `optim` | what training needs beside the layers |
+//! | `parallel`, `chunks`, `buffer`, `view` | threads, tasks, memory, strided arrays |
+//! | `indices` | indices checked on a private copy |
 //! | `shape`, `error` | every check before any work, and what it says |
 
 mod buffer;

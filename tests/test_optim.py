@@ -334,3 +334,14 @@ def test_bad_gradients_change_nothing(grad: Any, kind: type[Exception], text: st
         optimizer.step()
     assert p.data.tolist() == [1, 2]
     assert "step.0" not in optimizer.state_dict()
+
+
+def test_clipping_copies_gradients_that_cannot_be_scaled_in_place() -> None:
+    everyone = np.array([[3.0, 0.0], [4.0, 0.0]])
+    strided, constant = everyone[:, 0], np.array([12.0])
+    constant.flags.writeable = False
+    params = [recurra.Tensor(np.zeros(n), requires_grad=True) for n in (2, 1)]
+    params[0].grad, params[1].grad = strided, constant
+    assert recurra.clip_grad_norm(params, max_norm=1.3) == 13.0
+    np.testing.assert_allclose(np.concatenate([p.grad for p in params]), [0.3, 0.4, 1.2], rtol=1e-6)
+    assert (everyone[:, 0].tolist(), constant.tolist()) == ([3.0, 4.0], [12.0])

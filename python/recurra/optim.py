@@ -255,11 +255,14 @@ def clip_grad_norm(params: Parameters, max_norm: float) -> float:
     array([0.6, 0.8])
     """
     checks.within("clip_grad_norm", "max_norm", max_norm, 0)
-    grads = [p.grad for p in _named("clip_grad_norm", params).values() if p.grad is not None]
-    norm = _core.grad_norm(grads)
+    named = _named("clip_grad_norm", params)
+    grads = {name: p.grad for name, p in named.items() if p.grad is not None}
+    norm = _core.grad_norm(list(grads.values()))
     factor = max_norm / (norm + 1e-6)
     if not factor >= 1:  # true for NaN, too
-        for grad in grads:
+        for name, grad in grads.items():
+            if not grad.flags.carray:  # one that the caller assigned, perhaps not theirs to change
+                named[name].grad = grad = grad.copy()
             _core.scale_(grad, factor)
     return norm
 

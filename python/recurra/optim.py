@@ -256,14 +256,15 @@ def clip_grad_norm(params: Parameters, max_norm: float) -> float:
     """
     checks.within("clip_grad_norm", "max_norm", max_norm, 0)
     named = _named("clip_grad_norm", params)
-    grads = {name: p.grad for name, p in named.items() if p.grad is not None}
-    norm = _core.grad_norm(list(grads.values()))
+    norm = _core.grad_norm([p.grad for p in named.values() if p.grad is not None])
     factor = max_norm / (norm + 1e-6)
     if not factor >= 1:  # true for NaN, too
-        for name, grad in grads.items():
-            if not grad.flags.carray:  # one that the caller assigned, perhaps not theirs to change
-                named[name].grad = grad = grad.copy()
-            _core.scale_(grad, factor)
+        for p in named.values():
+            if p.grad is None:
+                continue
+            if not p.grad.flags.carray:  # one that the caller assigned, perhaps not to be changed
+                p.grad = p.grad.copy()
+            _core.scale_(p.grad, factor)
     return norm
 
 

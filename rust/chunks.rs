@@ -15,7 +15,14 @@ pub(crate) fn each<P: Send>(
     if threads <= 1 {
         return parts.enumerate().try_for_each(|(i, part)| work(i, part));
     }
-    let parts: Vec<_> = parts.map(|part| Mutex::new(Some(part))).collect();
+    let mut shared = Vec::new();
+    for part in parts {
+        let bytes = shared.len().checked_add(1).and_then(|n| n.checked_mul(size_of::<P>()));
+        let refused = |_| Error::Memory { purpose: "the parts of a result", bytes };
+        shared.try_reserve(1).map_err(refused)?;
+        shared.push(Mutex::new(Some(part)));
+    }
+    let parts = shared;
     parallel::run(parts.len(), threads, |i| {
         let part = parts[i].lock().unwrap_or_else(PoisonError::into_inner).take();
         part.map_or(Ok(()), |part| work(i, part))

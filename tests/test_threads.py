@@ -5,6 +5,7 @@ several threads, which returns the bytes of all results.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -48,17 +49,25 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no for
 
 
 def python(code: str, **environment: str) -> str:
-    """Return what a program prints; one that hangs fails."""
-    result = subprocess.run(
+    """Return what a program prints; one that hangs fails, and is ended with all that it forked."""
+    program = subprocess.Popen(
         [sys.executable, "-c", PRELUDE + code],
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "RECURRA_NUM_THREADS": "3"} | environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=60,
+        start_new_session=True,
     )
-    assert (result.returncode, result.stderr) == (0, "")
-    return result.stdout.strip()
+    try:
+        out, err = program.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        if hasattr(os, "killpg"):
+            os.killpg(program.pid, signal.SIGKILL)
+        program.kill()
+        program.communicate()
+        raise
+    assert (program.returncode, err) == (0, "")
+    return out.strip()
 
 
 # --- when there are threads

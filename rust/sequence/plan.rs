@@ -98,7 +98,7 @@ impl Plan {
         // allocates, and aborts the process when it cannot.
         order.sort_unstable_by_key(|&row: &usize| (std::cmp::Reverse(lengths[row]), row));
         let tasks = tasks.clamp(1, rows.max(1));
-        let mut plan = Self { tasks: Vec::with_capacity(tasks), rows, step_rows: 0 };
+        let mut plan = Self { tasks: reserved(tasks, ORDER)?, rows, step_rows: 0 };
         let mut first_row = 0;
         for i in 0..tasks {
             let task = task(&order, lengths, i, tasks, plan.step_rows, first_row)?;

@@ -111,6 +111,27 @@ def test_save_false_does_not_even_ask_for_memory() -> None:
     assert shape == "(8, 2048, 64)"
 
 
+IMPOSSIBLE = """
+def ones(*shape):
+    return np.broadcast_to(np.float64(1), shape)
+H = 1 << 22  # w_ih would take 168 MB, w_hh 141 TB
+unused = field("VmHWM")
+limit(1 << 30)
+try:
+    rnn_forward(ones(1, 1, 5), ones(H, 5), ones(H, H))
+except MemoryError as error:
+    print(error)
+print(field("VmHWM") - unused)
+"""
+
+
+@needs_statm
+def test_memory_is_asked_for_before_any_is_filled() -> None:
+    refusal, growth = python(IMPOSSIBLE)
+    assert refusal.startswith("not enough memory for packed weights: ")
+    assert int(growth) < 32 << 20
+
+
 LEAKS = """
 dtypes = np.dtype(np.float32), np.dtype(np.int64)
 x, w_ih, w_hh = (np.ones(s, np.float32) for s in [(8, 64, 32), (96, 32), (96, 32)])

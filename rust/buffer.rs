@@ -14,23 +14,23 @@ use crate::simd::Element;
 
 /// A cache line; panels that start off one cost 10 to 15 % of a product's speed.
 const ALIGN: usize = 64;
-/// The largest block that a thread keeps; the allocator is good at larger ones.
-const KEEP_BYTES: usize = 4 << 20;
-/// How many blocks a thread keeps.
+/// A huge page. Blocks of two and more ask for them: the first touch of each small page costs as
+/// much as hundreds of fused multiply-adds, and large weights miss in a small table of pages.
+const HUGE: usize = 2 << 20;
+/// Bytes and blocks that a thread keeps at most.
+const KEEP_BYTES: usize = 128 << 20;
 const KEEP_BLOCKS: usize = 8;
 
-/// Memory from the allocator, aligned to a cache line.
+/// Memory from the allocator, aligned to a cache line, or to a huge page if it is large.
 struct Block {
     start: NonNull<u8>,
-    bytes: usize,
+    layout: Layout,
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
         // SAFETY: `allocate` made the block with this layout, whose size is above zero.
-        unsafe {
-            dealloc(self.start.as_ptr(), Layout::from_size_align_unchecked(self.bytes, ALIGN))
-        };
+        unsafe { dealloc(self.start.as_ptr(), self.layout) };
     }
 }
 
@@ -40,14 +40,19 @@ thread_local! {
 
 impl Block {
     fn allocate(bytes: usize) -> Option<Self> {
-        let layout = Layout::from_size_align(bytes, ALIGN).ok().filter(|_| bytes > 0)?;
+        let align = if bytes < 2 * HUGE { ALIGN } else { HUGE };
+        let layout = Layout::from_size_align(bytes, align).ok().filter(|_| bytes > 0)?;
         // SAFETY: the layout has a size above zero.
-        NonNull::new(unsafe { alloc(layout) }).map(|start| Self { start, bytes })
+        let start = NonNull::new(unsafe { alloc(layout) })?;
+        if align == HUGE {
+            ask_for_huge_pages(start, bytes);
+        }
+        Some(Self { start, layout })
     }
 
     /// A kept block that is large enough and not much too large.
     fn reuse(bytes: usize) -> Option<Self> {
-        let fits = |block: &Self| block.bytes >= bytes && block.bytes / 2 <= bytes;
+        let fits = |block: &Self| block.layout.size() >= bytes && block.layout.size() / 2 <= bytes;
         let take = |kept: &RefCell<Vec<Self>>| {
             let mut kept = kept.try_borrow_mut().ok()?;
             kept.iter().position(fits).map(|i| kept.swap_remove(i))
@@ -57,18 +62,31 @@ impl Block {
 
     /// Gives the block back: to this thread, or to the allocator.
     fn give_back(self) {
-        if self.bytes <= KEEP_BYTES {
-            // While a thread ends there is nobody to keep blocks: they are freed.
-            let _ = KEPT.try_with(|kept| {
-                if let Ok(mut kept) = kept.try_borrow_mut() {
-                    if kept.len() == KEEP_BLOCKS {
-                        kept.remove(0);
-                    }
-                    kept.push(self);
+        // While a thread ends there is nobody to keep blocks: they are freed.
+        let _ = KEPT.try_with(|kept| {
+            if let Ok(mut kept) = kept.try_borrow_mut()
+                && kept.try_reserve(1).is_ok()
+            {
+                kept.push(self);
+                let bytes =
+                    |kept: &[Self]| kept.iter().map(|block| block.layout.size()).sum::<usize>();
+                while kept.len() > KEEP_BLOCKS || bytes(&kept) > KEEP_BYTES {
+                    kept.remove(0);
                 }
-            });
-        }
+            }
+        });
     }
+}
+
+/// Asks; a system that has none goes on with small pages.
+fn ask_for_huge_pages(start: NonNull<u8>, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the block is mapped, and advice about pages changes no content.
+    unsafe {
+        libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (start, bytes);
 }
 
 /// Uninitialised memory for `len` elements, aligned to a cache line.

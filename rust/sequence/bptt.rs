@@ -9,7 +9,7 @@ use crate::sequence::plan::Task;
 use crate::sequence::saved::{Places, Saved};
 use crate::sequence::time_loop::{CHUNK_ROWS, groups_at_once};
 use crate::sequence::weights::Transposed;
-use crate::simd::{Element, Kernel, Lanes};
+use crate::simd::{Element, Kernel, Lanes, Pair};
 use crate::view::View;
 
 /// The caller's arrays, and what the tasks leave for the gradients of the weights.
@@ -297,13 +297,9 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             for group in (0..sizes.output.div_ceil(panel_width(L::N))).step_by(w.groups) {
                 let sums = self.sums(l, task.rows.len(), group, sizes.output);
                 self.product(l, 0, 0, known, &sums);
-                sums.each(l, |r, unit, place| {
-                    let n = sums.end_unit - unit;
-                    if C::CARRY {
-                        let carry = l.load_up_to(w.carry.add(r * sizes.hidden + unit), n);
-                        l.store(place, l.add(l.load(place), carry));
-                    }
-                });
+                if C::CARRY {
+                    self.add_carry(l, &sums);
+                }
                 let n = sums.end_unit - sums.first_unit;
                 for (r, &row) in task.rows.iter().enumerate() {
                     let (to, step) = a.dh0.line(row, 0);
@@ -316,6 +312,24 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             if let Some(dc0) = &a.dc0 {
                 for (r, &row) in task.rows.iter().enumerate() {
                     dc0.write(row, 0, sizes.hidden, w.dc.add(r * sizes.hidden));
+                }
+            }
+        }
+    }
+}
+
+impl<T: Element, C: Cell<T>> Run<'_, T, C> {
+    /// What flowed past the product, onto what flowed through it.
+    #[inline(always)]
+    unsafe fn add_carry<L: Lanes<T>>(&self, l: L, sums: &Sums<T>) {
+        let (pair, hidden) = (Pair(l), self.saved.weights.sizes().hidden);
+        for r in 0..sums.rows {
+            for unit in sums.units(l) {
+                // SAFETY: as `run` says.
+                unsafe {
+                    let (to, n) = (sums.place(r, unit), sums.end_unit - unit);
+                    let carry = pair.load_up_to(self.places.carry.add(r * hidden + unit), n);
+                    pair.store(to, pair.add(pair.load(to), carry));
                 }
             }
         }

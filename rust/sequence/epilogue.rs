@@ -2,7 +2,7 @@
 
 use crate::cells::{After, Backward, Before, Cell, Downstream, Forward, MAX_GATES, Upstream};
 use crate::kernel::panel_width;
-use crate::simd::{Element, Lanes};
+use crate::simd::{Element, Lanes, Pair};
 
 /// Sums of consecutive groups of units: rows of `gates` panels a group.
 #[derive(Clone, Copy)]
@@ -22,30 +22,26 @@ pub(super) struct Sums<T> {
 }
 
 impl<T: Element> Sums<T> {
-    /// Calls `f(row, first unit, place of its first sum)` for every register of units.
-    #[inline(always)]
-    pub fn each<L: Lanes<T>>(&self, _: L, mut f: impl FnMut(usize, usize, *mut T)) {
-        let width = panel_width(L::N);
-        for r in 0..self.rows {
-            let row = self.start.wrapping_add(r * self.row);
-            for unit in (self.first_unit..self.end_unit).step_by(L::N) {
-                let i = unit - self.first_unit;
-                f(r, unit, row.wrapping_add(i / width * width * self.gates + i % width));
-            }
-        }
+    /// The first units of all panels.
+    pub fn units<L: Lanes<T>>(&self, _: L) -> impl Iterator<Item = usize> {
+        (self.first_unit..self.end_unit).step_by(panel_width(L::N))
     }
 
-    /// The sums of the group's gates at a place that `each` named.
+    /// The sums of the panel of units that starts at `unit`, of the first gate of row `r`.
     #[inline(always)]
-    unsafe fn load<L: Lanes<T>>(&self, l: L, place: *const T) -> [L::V; MAX_GATES] {
-        std::array::from_fn(|gate| {
-            if gate < self.gates {
-                // SAFETY: the row holds `gates` whole panels of this group.
-                unsafe { l.load(place.add(gate * panel_width(L::N))) }
-            } else {
-                l.splat(T::default())
-            }
-        })
+    pub fn place(&self, r: usize, unit: usize) -> *mut T {
+        self.start.wrapping_add(r * self.row + (unit - self.first_unit) * self.gates)
+    }
+
+    /// The sums of the group's gates at a place.
+    #[inline(always)]
+    unsafe fn load<L: Lanes<T>>(&self, l: Pair<L>, place: *const T) -> [[L::V; 2]; MAX_GATES] {
+        let mut sums = [l.splat(T::default()); MAX_GATES];
+        for (gate, sum) in sums.iter_mut().enumerate().take(self.gates) {
+            // SAFETY: the row holds `gates` whole panels of this group.
+            *sum = unsafe { l.load(place.add(gate * panel_width(L::N))) };
+        }
+        sums
     }
 }
 
@@ -79,53 +75,57 @@ impl<T: Element> ForwardRows<T> {
     pub unsafe fn run<C: Cell<T>, L: Lanes<T>>(
         &self, l: L, cell: C, stage: usize, spec: &Forward, sums: &Sums<T>,
     ) {
-        let zero = l.splat(T::default());
-        let width = panel_width(L::N);
-        sums.each(l, |r, unit, place| {
-            let n = sums.end_unit - unit;
-            let state = r * self.hidden + unit;
-            let kept = self.kept.wrapping_add(r * self.kept_row + unit);
-            // SAFETY: n units of row r from `unit` on exist, as the caller says.
-            unsafe {
-                let load = |p: *const T| l.load_up_to(p, n);
-                let mut u = Before {
-                    sums: sums.load(l, place),
-                    input: zero,
-                    h: zero,
-                    c: zero,
-                    kept: [zero; 4],
-                };
-                if C::APART.is_some() {
-                    let i = unit - sums.first_unit;
-                    let group = self.input.add(r * self.input_row + i / width * self.input_group);
-                    u.input = l.load(group.add(i % width));
-                }
-                if C::CARRY {
-                    u.h = load(self.h_before.add(r * self.output + unit));
-                }
-                if spec.gives_c {
-                    u.c = load(self.c_before.add(state));
-                }
-                for &i in spec.reads_kept {
-                    u.kept[i] = load(kept.add(i * self.hidden));
-                }
-                let After { h, c, auxiliary, kept: values } = cell.forward(l, stage, &u);
-                if spec.gives_h {
-                    l.store_up_to(self.h_after.add(r * self.output + unit), h, n);
-                }
-                if spec.gives_c {
-                    l.store_up_to(self.c_after.add(state), c, n);
-                }
-                if spec.gives_auxiliary {
-                    l.store_up_to(self.auxiliary.add(state), auxiliary, n);
-                }
-                if self.keeps_gates {
-                    for &i in spec.gives_kept {
-                        l.store_up_to(kept.add(i * self.hidden), values[i], n);
-                    }
+        for r in 0..sums.rows {
+            for unit in sums.units(l) {
+                // SAFETY: as the caller says.
+                unsafe { self.panel(l, cell, stage, spec, sums, r, unit) };
+            }
+        }
+    }
+
+    /// One row and one panel of units.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "two loops of `run` and what they run")]
+    unsafe fn panel<C: Cell<T>, L: Lanes<T>>(
+        &self, l: L, cell: C, stage: usize, spec: &Forward, sums: &Sums<T>, r: usize, unit: usize,
+    ) {
+        let (l, width) = (Pair(l), panel_width(L::N));
+        let (n, zero) = (sums.end_unit - unit, l.splat(T::default()));
+        let (state, out) = (r * self.hidden + unit, r * self.output + unit);
+        let kept = self.kept.wrapping_add(r * self.kept_row + unit);
+        // SAFETY: n units of row r from `unit` on exist, as the caller says.
+        unsafe {
+            let before = sums.load(l, sums.place(r, unit));
+            let mut u = Before { sums: before, input: zero, h: zero, c: zero, kept: [zero; 4] };
+            if C::APART.is_some() {
+                let group = (unit - sums.first_unit) / width * self.input_group;
+                u.input = l.load(self.input.add(r * self.input_row + group));
+            }
+            if C::CARRY {
+                u.h = l.load_up_to(self.h_before.add(out), n);
+            }
+            if spec.gives_c {
+                u.c = l.load_up_to(self.c_before.add(state), n);
+            }
+            for &i in spec.reads_kept {
+                u.kept[i] = l.load_up_to(kept.add(i * self.hidden), n);
+            }
+            let After { h, c, auxiliary, kept: values } = cell.forward(l, stage, &u);
+            if spec.gives_h {
+                l.store_up_to(self.h_after.add(out), h, n);
+            }
+            if spec.gives_c {
+                l.store_up_to(self.c_after.add(state), c, n);
+            }
+            if spec.gives_auxiliary {
+                l.store_up_to(self.auxiliary.add(state), auxiliary, n);
+            }
+            if self.keeps_gates {
+                for &i in spec.gives_kept {
+                    l.store_up_to(kept.add(i * self.hidden), values[i], n);
                 }
             }
-        });
+        }
     }
 }
 
@@ -159,63 +159,63 @@ impl<T: Element> BackwardRows<T> {
         &self, l: L, cell: C, stage: usize, spec: &Backward, sums: &Sums<T>,
         dy: impl Fn(usize, usize) -> Option<(*const T, isize)>,
     ) {
-        let zero = l.splat(T::default());
-        sums.each(l, |r, unit, place| {
-            let n = sums.end_unit - unit;
-            let (state, out) = (r * self.hidden + unit, r * self.output + unit);
-            let kept = self.kept.wrapping_add(r * C::KEPT * self.hidden + unit);
-            // SAFETY: n units of row r from `unit` on exist, as the caller says.
-            unsafe {
-                let load = |p: *const T| l.load_up_to(p, n);
-                let mut u = Upstream {
-                    dh: l.load(place),
-                    dc: zero,
-                    carry: zero,
-                    h: zero,
-                    h_prev: zero,
-                    c: zero,
-                    c_prev: zero,
-                    kept: [zero; 4],
-                };
-                if C::CARRY {
-                    u.carry = load(self.carry.add(state));
-                    u.h_prev = load(self.h_before.add(out));
-                }
-                if stage == 0 {
-                    u.dh = incoming(
-                        l,
-                        if C::CARRY { l.add(u.dh, u.carry) } else { u.dh },
-                        dy(r, unit),
-                        n,
-                    );
-                }
-                if spec.gives.is_empty() {
-                    return l.store_up_to(self.projected.add(out), u.dh, n);
-                }
-                if C::KEPT == 0 {
-                    u.h = load(self.h_after.add(out));
-                }
-                for i in 0..C::KEPT {
-                    u.kept[i] = load(kept.add(i * self.hidden));
-                }
-                if spec.cell_state {
-                    u.dc = load(self.dc.add(state));
-                    u.c = load(self.c_after.add(state));
-                    u.c_prev = load(self.c_before.add(state));
-                }
-                let Downstream { gradients, dc, carry } = cell.backward(l, stage, &u);
-                let row = self.gradients.add(r * self.gradient_row + unit);
-                for &i in spec.gives {
-                    l.store_up_to(row.add(i * self.hidden), without_tiny(l, gradients[i]), n);
-                }
-                if spec.cell_state {
-                    l.store_up_to(self.dc.add(state), without_tiny(l, dc), n);
-                }
-                if C::CARRY {
-                    l.store_up_to(self.carry.add(state), without_tiny(l, carry), n);
-                }
+        for r in 0..sums.rows {
+            for unit in sums.units(l) {
+                // SAFETY: as the caller says.
+                unsafe { self.panel(l, cell, stage, spec, sums, (r, unit), dy(r, unit)) };
             }
-        });
+        }
+    }
+
+    /// One row and one panel of units.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "two loops of `run` and what they run")]
+    unsafe fn panel<C: Cell<T>, L: Lanes<T>>(
+        &self, l: L, cell: C, stage: usize, spec: &Backward, sums: &Sums<T>,
+        (r, unit): (usize, usize), dy: Option<(*const T, isize)>,
+    ) {
+        let l = Pair(l);
+        let (n, zero) = (sums.end_unit - unit, l.splat(T::default()));
+        let (state, out) = (r * self.hidden + unit, r * self.output + unit);
+        let kept = self.kept.wrapping_add(r * C::KEPT * self.hidden + unit);
+        // SAFETY: n units of row r from `unit` on exist, as the caller says.
+        unsafe {
+            let dh = l.load(sums.place(r, unit));
+            let (dc, carry, h, h_prev, c, c_prev) = (zero, zero, zero, zero, zero, zero);
+            let mut u = Upstream { dh, dc, carry, h, h_prev, c, c_prev, kept: [zero; 4] };
+            if C::CARRY {
+                u.carry = l.load_up_to(self.carry.add(state), n);
+                u.h_prev = l.load_up_to(self.h_before.add(out), n);
+            }
+            if stage == 0 {
+                u.dh = incoming(l, if C::CARRY { l.add(u.dh, u.carry) } else { u.dh }, dy, n);
+            }
+            if spec.gives.is_empty() {
+                return l.store_up_to(self.projected.add(out), u.dh, n);
+            }
+            if C::KEPT == 0 {
+                u.h = l.load_up_to(self.h_after.add(out), n);
+            }
+            for i in 0..C::KEPT {
+                u.kept[i] = l.load_up_to(kept.add(i * self.hidden), n);
+            }
+            if spec.cell_state {
+                u.dc = l.load_up_to(self.dc.add(state), n);
+                u.c = l.load_up_to(self.c_after.add(state), n);
+                u.c_prev = l.load_up_to(self.c_before.add(state), n);
+            }
+            let Downstream { gradients, dc, carry } = cell.backward(l, stage, &u);
+            let row = self.gradients.add(r * self.gradient_row + unit);
+            for &i in spec.gives {
+                l.store_up_to(row.add(i * self.hidden), without_tiny(l, gradients[i]), n);
+            }
+            if spec.cell_state {
+                l.store_up_to(self.dc.add(state), without_tiny(l, dc), n);
+            }
+            if C::CARRY {
+                l.store_up_to(self.carry.add(state), without_tiny(l, carry), n);
+            }
+        }
     }
 }
 
@@ -228,8 +228,8 @@ unsafe fn incoming<T: Element, L: Lanes<T>>(
         // SAFETY: the caller vouches for n elements.
         Some((p, 1)) => l.add(dh, unsafe { l.load_up_to(p, n) }),
         Some((p, step)) => {
-            // The widest register has 16 lanes.
-            let mut line = [T::default(); 16];
+            // The widest pair of registers has 32 lanes.
+            let mut line = [T::default(); 32];
             for (i, x) in line.iter_mut().enumerate().take(n.min(L::N)) {
                 // SAFETY: as above.
                 *x = unsafe { *p.offset(i as isize * step) };

@@ -62,9 +62,9 @@ fn mask_64(n: usize) -> __m256i {
 }
 
 macro_rules! lanes {
-    ($t:ty, $v:ty, $n:expr, $mask:ident, $set1:ident, $round:ident, $and:ident, $andnot:ident,
+    ($t:ty, $v:ty, $n:expr, $mask:ident, $set1:ident, $and:ident, $andnot:ident,
      $or:ident, $cmp:ident, $blend:ident, $loadu:ident, $storeu:ident, $maskload:ident,
-     $maskstore:ident, $pow2:item, $transpose:item, $($ops:tt)*) => {
+     $maskstore:ident, $exponent:item, $transpose:item, $($ops:tt)*) => {
         impl Lanes<$t> for Avx2 {
             type V = $v;
             const N: usize = $n;
@@ -72,7 +72,7 @@ macro_rules! lanes {
 
             intrinsics!($v: $($ops)*);
 
-            $pow2
+            $exponent
 
             $transpose
 
@@ -82,22 +82,14 @@ macro_rules! lanes {
                 unsafe { $set1(x) }
             }
             #[inline(always)]
-            fn round(self, a: $v) -> $v {
-                // SAFETY: as above.
-                unsafe { $round::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
-            }
-            #[inline(always)]
             fn abs(self, a: $v) -> $v {
                 // SAFETY: as above.
                 unsafe { $andnot($set1(-0.0), a) }
             }
             #[inline(always)]
-            fn copysign(self, a: $v, sign: $v) -> $v {
+            fn with_sign(self, a: $v, sign: $v) -> $v {
                 // SAFETY: as above.
-                unsafe {
-                    let bit = $set1(-0.0);
-                    $or($andnot(bit, a), $and(bit, sign))
-                }
+                unsafe { $or(a, $and($set1(-0.0), sign)) }
             }
             #[inline(always)]
             fn select_lt(self, a: $v, b: $v, x: $v, y: $v) -> $v {
@@ -125,6 +117,11 @@ macro_rules! lanes {
                 unsafe { $maskstore(p, $mask(n), v) }
             }
             #[inline(always)]
+            fn prefetch(self, p: *const $t) {
+                // SAFETY: a hint, which no address makes fail; SSE is part of x86-64.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+            }
+            #[inline(always)]
             fn enter<K: Kernel<$t>>(self, kernel: K) -> K::Output {
                 // SAFETY: `self` exists only where the instruction set was detected.
                 unsafe { self.compiled(kernel) }
@@ -134,16 +131,13 @@ macro_rules! lanes {
 }
 
 lanes!(
-    f32, __m256, 8, mask_32, _mm256_set1_ps, _mm256_round_ps, _mm256_and_ps, _mm256_andnot_ps,
+    f32, __m256, 8, mask_32, _mm256_set1_ps, _mm256_and_ps, _mm256_andnot_ps,
     _mm256_or_ps, _mm256_cmp_ps, _mm256_blendv_ps, _mm256_loadu_ps, _mm256_storeu_ps,
     _mm256_maskload_ps, _mm256_maskstore_ps,
     #[inline(always)]
-    fn pow2(self, n: __m256) -> __m256 {
+    fn low_bits_as_exponent(self, a: __m256) -> __m256 {
         // SAFETY: `self` exists only where the instruction set was detected.
-        unsafe {
-            let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
-        }
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a))) }
     },
     #[inline(always)]
     unsafe fn transpose(self, from: *const f32, step: isize, to: *mut f32, row: usize) {
@@ -175,22 +169,19 @@ lanes!(
     div(a, b) = _mm256_div_ps;
     sqrt(a) = _mm256_sqrt_ps;
     fma(a, b, c) = _mm256_fmadd_ps;
+    fnma(a, b, c) = _mm256_fnmadd_ps;
     max(a, x) = _mm256_max_ps;
+    min(a, x) = _mm256_min_ps;
 );
 
 lanes!(
-    f64, __m256d, 4, mask_64, _mm256_set1_pd, _mm256_round_pd, _mm256_and_pd, _mm256_andnot_pd,
+    f64, __m256d, 4, mask_64, _mm256_set1_pd, _mm256_and_pd, _mm256_andnot_pd,
     _mm256_or_pd, _mm256_cmp_pd, _mm256_blendv_pd, _mm256_loadu_pd, _mm256_storeu_pd,
     _mm256_maskload_pd, _mm256_maskstore_pd,
     #[inline(always)]
-    fn pow2(self, n: __m256d) -> __m256d {
-        // Adding 1.5 * 2^52 leaves the integer in the low bits: AVX2 has no conversion to i64.
+    fn low_bits_as_exponent(self, a: __m256d) -> __m256d {
         // SAFETY: `self` exists only where the instruction set was detected.
-        unsafe {
-            let low = _mm256_castpd_si256(_mm256_add_pd(n, _mm256_set1_pd(6_755_399_441_055_744.0)));
-            let biased = _mm256_add_epi64(low, _mm256_set1_epi64x(1023));
-            _mm256_castsi256_pd(_mm256_slli_epi64::<52>(biased))
-        }
+        unsafe { _mm256_castsi256_pd(_mm256_slli_epi64::<52>(_mm256_castpd_si256(a))) }
     },
     #[inline(always)]
     unsafe fn transpose(self, from: *const f64, step: isize, to: *mut f64, row: usize) {
@@ -211,5 +202,7 @@ lanes!(
     div(a, b) = _mm256_div_pd;
     sqrt(a) = _mm256_sqrt_pd;
     fma(a, b, c) = _mm256_fmadd_pd;
+    fnma(a, b, c) = _mm256_fnmadd_pd;
     max(a, x) = _mm256_max_pd;
+    min(a, x) = _mm256_min_pd;
 );

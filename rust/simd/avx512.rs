@@ -58,9 +58,9 @@ fn first(n: usize) -> u16 {
 }
 
 macro_rules! lanes {
-    ($t:ty, $v:ty, $n:expr, $mask:ty, $set1:ident, $roundscale:ident, $abs:ident, $and:ident,
-     $or:ident, $scalef:ident, $cmp:ident, $blend:ident, $loadu:ident, $storeu:ident,
-     $maskload:ident, $maskstore:ident, $($ops:tt)*) => {
+    ($t:ty, $v:ty, $n:expr, $mask:ty, $set1:ident, $abs:ident, $and:ident,
+     $or:ident, $cmp:ident, $blend:ident, $loadu:ident, $storeu:ident,
+     $maskload:ident, $maskstore:ident, $exponent:item, $($ops:tt)*) => {
         impl Lanes<$t> for Avx512 {
             type V = $v;
             const N: usize = $n;
@@ -68,15 +68,12 @@ macro_rules! lanes {
 
             intrinsics!($v: $($ops)*);
 
+            $exponent
+
             #[inline(always)]
             fn splat(self, x: $t) -> $v {
                 // SAFETY: `self` exists only where the instruction set was detected.
                 unsafe { $set1(x) }
-            }
-            #[inline(always)]
-            fn round(self, a: $v) -> $v {
-                // SAFETY: as above.
-                unsafe { $roundscale::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
             }
             #[inline(always)]
             fn abs(self, a: $v) -> $v {
@@ -84,14 +81,9 @@ macro_rules! lanes {
                 unsafe { $abs(a) }
             }
             #[inline(always)]
-            fn copysign(self, a: $v, sign: $v) -> $v {
+            fn with_sign(self, a: $v, sign: $v) -> $v {
                 // SAFETY: as above.
-                unsafe { $or($abs(a), $and($set1(-0.0), sign)) }
-            }
-            #[inline(always)]
-            fn pow2(self, n: $v) -> $v {
-                // SAFETY: as above.
-                unsafe { $scalef($set1(1.0), n) }
+                unsafe { $or(a, $and($set1(-0.0), sign)) }
             }
             #[inline(always)]
             fn select_lt(self, a: $v, b: $v, x: $v, y: $v) -> $v {
@@ -133,6 +125,11 @@ macro_rules! lanes {
                 }
             }
             #[inline(always)]
+            fn prefetch(self, p: *const $t) {
+                // SAFETY: a hint, which no address makes fail; SSE is part of x86-64.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+            }
+            #[inline(always)]
             fn enter<K: Kernel<$t>>(self, kernel: K) -> K::Output {
                 // SAFETY: `self` exists only where the instruction set was detected.
                 unsafe { self.compiled(kernel) }
@@ -142,27 +139,41 @@ macro_rules! lanes {
 }
 
 lanes!(
-    f32, __m512, 16, __mmask16, _mm512_set1_ps, _mm512_roundscale_ps, _mm512_abs_ps,
-    _mm512_and_ps, _mm512_or_ps, _mm512_scalef_ps, _mm512_cmp_ps_mask, _mm512_mask_blend_ps,
+    f32, __m512, 16, __mmask16, _mm512_set1_ps, _mm512_abs_ps,
+    _mm512_and_ps, _mm512_or_ps, _mm512_cmp_ps_mask, _mm512_mask_blend_ps,
     _mm512_loadu_ps, _mm512_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps,
+    #[inline(always)]
+    fn low_bits_as_exponent(self, a: __m512) -> __m512 {
+        // SAFETY: `self` exists only where the instruction set was detected.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a))) }
+    },
     add(a, b) = _mm512_add_ps;
     sub(a, b) = _mm512_sub_ps;
     mul(a, b) = _mm512_mul_ps;
     div(a, b) = _mm512_div_ps;
     sqrt(a) = _mm512_sqrt_ps;
     fma(a, b, c) = _mm512_fmadd_ps;
+    fnma(a, b, c) = _mm512_fnmadd_ps;
     max(a, x) = _mm512_max_ps;
+    min(a, x) = _mm512_min_ps;
 );
 
 lanes!(
-    f64, __m512d, 8, __mmask8, _mm512_set1_pd, _mm512_roundscale_pd, _mm512_abs_pd,
-    _mm512_and_pd, _mm512_or_pd, _mm512_scalef_pd, _mm512_cmp_pd_mask, _mm512_mask_blend_pd,
+    f64, __m512d, 8, __mmask8, _mm512_set1_pd, _mm512_abs_pd,
+    _mm512_and_pd, _mm512_or_pd, _mm512_cmp_pd_mask, _mm512_mask_blend_pd,
     _mm512_loadu_pd, _mm512_storeu_pd, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd,
+    #[inline(always)]
+    fn low_bits_as_exponent(self, a: __m512d) -> __m512d {
+        // SAFETY: `self` exists only where the instruction set was detected.
+        unsafe { _mm512_castsi512_pd(_mm512_slli_epi64::<52>(_mm512_castpd_si512(a))) }
+    },
     add(a, b) = _mm512_add_pd;
     sub(a, b) = _mm512_sub_pd;
     mul(a, b) = _mm512_mul_pd;
     div(a, b) = _mm512_div_pd;
     sqrt(a) = _mm512_sqrt_pd;
     fma(a, b, c) = _mm512_fmadd_pd;
+    fnma(a, b, c) = _mm512_fnmadd_pd;
     max(a, x) = _mm512_max_pd;
+    min(a, x) = _mm512_min_pd;
 );

@@ -30,15 +30,17 @@ pub trait Element:
     const LOG2_E: Self;
     /// `ln 2` in two parts; the first has enough trailing zeros to be multiplied exactly.
     const LN_2: [Self; 2];
-    /// `1/2!, 1/3!, ...`: the series of `(e^r - 1 - r) / r^2`, to the last term that counts for
-    /// `|r| <= ln 2 / 2`.
+    /// The coefficients of `(1 - e^-r - r) / r^2` for `|r| <= ln 2 / 2`: a minimax polynomial, by
+    /// which `e^-r` is wrong by 5e-9 at most, and by 1e-17 in double precision.
     const EXP_SERIES: &'static [Self];
-    /// Below this, `e^x` is zero.
-    const EXP_MIN: Self;
-    /// An exponent that lifts the whole range of `e^x`, x <= 0, out of the subnormal numbers.
-    const EXP_LIFT: Self;
-    /// `2^-EXP_LIFT`
-    const EXP_DROP: Self;
+    /// `1.5 * 2^m + bias` for a mantissa of `m` bits: what is added to it is rounded to an integer,
+    /// whose exponent then stands in the lowest bits.
+    const EXPONENT: Self;
+    /// Beyond this, `e^-w` is zero.
+    const EXP_MAX: Self;
+    /// A power of two that lifts all of `e^-w` out of the subnormal numbers, and by which
+    /// `e^w` stays finite for `w <= EXP_MAX` when it is divided by it: exponent and inverse.
+    const LIFT: (Self, Self);
     /// Carried gradients smaller than this become zero, before they become subnormal and slow:
     /// 2^-96, and 2^-960 in double precision.
     const TINY: Self;
@@ -69,10 +71,10 @@ impl Element for f32 {
     const LOG2_E: Self = std::f32::consts::LOG2_E;
     const LN_2: [Self; 2] = [0.693_145_75, 1.428_606_8e-6];
     const EXP_SERIES: &'static [Self] =
-        &[0.5, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0, 1.0 / 5040.0];
-    const EXP_MIN: Self = -110.0;
-    const EXP_LIFT: Self = 64.0;
-    const EXP_DROP: Self = f32::from_bits((127 - 64) << 23);
+        &[-0.5, 0.166_665_18, -0.041_666_206, 0.008_368_918, -0.001_395_054_2];
+    const EXPONENT: Self = 12_582_912.0 + 127.0;
+    const EXP_MAX: Self = 110.0;
+    const LIFT: (Self, Self) = (36.0, f32::from_bits((127 - 36) << 23));
     const TINY: Self = f32::from_bits((127 - 96) << 23);
 
     fn from_f64(x: f64) -> Self {
@@ -95,22 +97,20 @@ impl Element for f64 {
     const LOG2_E: Self = std::f64::consts::LOG2_E;
     const LN_2: [Self; 2] = [6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10];
     const EXP_SERIES: &'static [Self] = &[
-        0.5,
-        1.0 / 6.0,
-        1.0 / 24.0,
-        1.0 / 120.0,
-        1.0 / 720.0,
-        1.0 / 5040.0,
-        1.0 / 40320.0,
-        1.0 / 362_880.0,
-        1.0 / 3_628_800.0,
-        1.0 / 39_916_800.0,
-        1.0 / 479_001_600.0,
-        1.0 / 6_227_020_800.0,
+        -0.500_000_000_000_001_3,
+        0.166_666_666_666_667,
+        -0.041_666_666_666_514_93,
+        0.008_333_333_333_307_118,
+        -0.001_388_888_894_715_612_2,
+        0.000_198_412_699_175_718_67,
+        -2.480_148_978_582_598e-5,
+        2.755_721_613_139_287e-6,
+        -2.763_133_970_490_11e-7,
+        2.511_791_512_674_608_6e-8,
     ];
-    const EXP_MIN: Self = -760.0;
-    const EXP_LIFT: Self = 512.0;
-    const EXP_DROP: Self = f64::from_bits((1023 - 512) << 52);
+    const EXPONENT: Self = 6_755_399_441_055_744.0 + 1023.0;
+    const EXP_MAX: Self = 760.0;
+    const LIFT: (Self, Self) = (80.0, f64::from_bits((1023 - 80) << 52));
     const TINY: Self = f64::from_bits((1023 - 960) << 52);
 
     fn from_f64(x: f64) -> Self {

@@ -16,10 +16,12 @@ mod element;
 mod isa;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod pair;
 mod scalar;
 
 pub use element::Element;
 pub use isa::Isa;
+pub use pair::Pair;
 
 /// A vector register of `T` and what can be done with it.
 pub trait Lanes<T: Element>: Copy + Send + Sync + 'static {
@@ -45,16 +47,18 @@ pub trait Lanes<T: Element>: Copy + Send + Sync + 'static {
     fn sqrt(self, a: Self::V) -> Self::V;
     /// `a * b + c` with one rounding
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `c - a * b` with one rounding
+    fn fnma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The larger of a number `a` and any `x`; NaN where `x` is NaN.
     fn max(self, a: Self::V, x: Self::V) -> Self::V;
-    /// Nearest integer, ties to even.
-    fn round(self, a: Self::V) -> Self::V;
+    /// The smaller of a number `a` and any `x`; NaN where `x` is NaN.
+    fn min(self, a: Self::V, x: Self::V) -> Self::V;
     /// `|a|`
     fn abs(self, a: Self::V) -> Self::V;
-    /// `|a|` with the sign of `sign`
-    fn copysign(self, a: Self::V, sign: Self::V) -> Self::V;
-    /// `2^n` for integers `n` in the range of normal exponents.
-    fn pow2(self, n: Self::V) -> Self::V;
+    /// `a >= 0` with the sign of `sign`
+    fn with_sign(self, a: Self::V, sign: Self::V) -> Self::V;
+    /// The lowest bits of the mantissa, as sign and exponent of a power of two.
+    fn low_bits_as_exponent(self, a: Self::V) -> Self::V;
     /// `x` where `a < b`, else `y` (also where either is NaN).
     fn select_lt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
 
@@ -78,6 +82,10 @@ pub trait Lanes<T: Element>: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for writing `n` elements.
     unsafe fn store_part(self, p: *mut T, v: Self::V, n: usize);
+
+    /// Asks for the cache line of `p`, any address, where the set has an instruction for it.
+    #[inline(always)]
+    fn prefetch(self, _: *const T) {}
 
     /// Transposes a block of `N` lines of `N` elements: line `i`, `step` elements after line
     /// `i - 1`, becomes column `i` of rows that are `row` elements apart.

@@ -20,8 +20,8 @@ macro_rules! intrinsics {
 }
 
 macro_rules! lanes {
-    ($t:ty, $v:ty, $n:expr, $dup:ident, $fma:ident, $bsl:ident, $clt:ident, $sign:expr,
-     $loadu:ident, $storeu:ident, $pow2:item, $($ops:tt)*) => {
+    ($t:ty, $v:ty, $n:expr, $dup:ident, $fma:ident, $fnma:ident, $bsl:ident, $clt:ident, $sign:expr,
+     $loadu:ident, $storeu:ident, $exponent:item, $($ops:tt)*) => {
         impl Lanes<$t> for Neon {
             type V = $v;
             const N: usize = $n;
@@ -29,7 +29,7 @@ macro_rules! lanes {
 
             intrinsics!($v: $($ops)*);
 
-            $pow2
+            $exponent
 
             #[inline(always)]
             fn splat(self, x: $t) -> $v {
@@ -42,7 +42,12 @@ macro_rules! lanes {
                 unsafe { $fma(c, a, b) }
             }
             #[inline(always)]
-            fn copysign(self, a: $v, sign: $v) -> $v {
+            fn fnma(self, a: $v, b: $v, c: $v) -> $v {
+                // SAFETY: NEON is part of AArch64.
+                unsafe { $fnma(c, a, b) }
+            }
+            #[inline(always)]
+            fn with_sign(self, a: $v, sign: $v) -> $v {
                 // SAFETY: NEON is part of AArch64.
                 unsafe { $bsl($sign, sign, a) }
             }
@@ -97,15 +102,12 @@ where
 }
 
 lanes!(
-    f32, float32x4_t, 4, vdupq_n_f32, vfmaq_f32, vbslq_f32, vcltq_f32, vdupq_n_u32(1 << 31),
+    f32, float32x4_t, 4, vdupq_n_f32, vfmaq_f32, vfmsq_f32, vbslq_f32, vcltq_f32, vdupq_n_u32(1 << 31),
     vld1q_f32, vst1q_f32,
     #[inline(always)]
-    fn pow2(self, n: float32x4_t) -> float32x4_t {
+    fn low_bits_as_exponent(self, a: float32x4_t) -> float32x4_t {
         // SAFETY: NEON is part of AArch64.
-        unsafe {
-            let biased = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
-            vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased))
-        }
+        unsafe { vreinterpretq_f32_s32(vshlq_n_s32::<23>(vreinterpretq_s32_f32(a))) }
     },
     add(a, b) = vaddq_f32;
     sub(a, b) = vsubq_f32;
@@ -113,20 +115,17 @@ lanes!(
     div(a, b) = vdivq_f32;
     sqrt(a) = vsqrtq_f32;
     max(a, x) = vmaxq_f32;
-    round(a) = vrndnq_f32;
+    min(a, x) = vminq_f32;
     abs(a) = vabsq_f32;
 );
 
 lanes!(
-    f64, float64x2_t, 2, vdupq_n_f64, vfmaq_f64, vbslq_f64, vcltq_f64, vdupq_n_u64(1 << 63),
+    f64, float64x2_t, 2, vdupq_n_f64, vfmaq_f64, vfmsq_f64, vbslq_f64, vcltq_f64, vdupq_n_u64(1 << 63),
     vld1q_f64, vst1q_f64,
     #[inline(always)]
-    fn pow2(self, n: float64x2_t) -> float64x2_t {
+    fn low_bits_as_exponent(self, a: float64x2_t) -> float64x2_t {
         // SAFETY: NEON is part of AArch64.
-        unsafe {
-            let biased = vaddq_s64(vcvtq_s64_f64(n), vdupq_n_s64(1023));
-            vreinterpretq_f64_s64(vshlq_n_s64::<52>(biased))
-        }
+        unsafe { vreinterpretq_f64_s64(vshlq_n_s64::<52>(vreinterpretq_s64_f64(a))) }
     },
     add(a, b) = vaddq_f64;
     sub(a, b) = vsubq_f64;
@@ -134,6 +133,6 @@ lanes!(
     div(a, b) = vdivq_f64;
     sqrt(a) = vsqrtq_f64;
     max(a, x) = vmaxq_f64;
-    round(a) = vrndnq_f64;
+    min(a, x) = vminq_f64;
     abs(a) = vabsq_f64;
 );

@@ -17,7 +17,7 @@ where
 }
 
 macro_rules! lanes {
-    ($t:ty, $bits:ty, $bias:expr, $mantissa:expr) => {
+    ($t:ty, $mantissa:expr) => {
         impl Lanes<$t> for Scalar {
             type V = $t;
             const N: usize = 1;
@@ -52,25 +52,28 @@ macro_rules! lanes {
                 a.mul_add(b, c)
             }
             #[inline(always)]
+            fn fnma(self, a: $t, b: $t, c: $t) -> $t {
+                (-a).mul_add(b, c)
+            }
+            #[inline(always)]
             fn max(self, a: $t, x: $t) -> $t {
                 if a > x { a } else { x }
             }
             #[inline(always)]
-            fn round(self, a: $t) -> $t {
-                a.round_ties_even()
+            fn min(self, a: $t, x: $t) -> $t {
+                if a < x { a } else { x }
             }
             #[inline(always)]
             fn abs(self, a: $t) -> $t {
                 a.abs()
             }
             #[inline(always)]
-            fn copysign(self, a: $t, sign: $t) -> $t {
+            fn with_sign(self, a: $t, sign: $t) -> $t {
                 a.copysign(sign)
             }
             #[inline(always)]
-            fn pow2(self, n: $t) -> $t {
-                // A NaN becomes exponent zero; it stays NaN in the factor beside it.
-                <$t>::from_bits(((n as i64).wrapping_add($bias) as $bits) << $mantissa)
+            fn low_bits_as_exponent(self, a: $t) -> $t {
+                <$t>::from_bits(a.to_bits() << $mantissa)
             }
             #[inline(always)]
             fn select_lt(self, a: $t, b: $t, x: $t, y: $t) -> $t {
@@ -108,5 +111,5 @@ macro_rules! lanes {
     };
 }
 
-lanes!(f32, u32, 127, 23);
-lanes!(f64, u64, 1023, 52);
+lanes!(f32, 23);
+lanes!(f64, 52);

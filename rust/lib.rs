@@ -60,7 +60,8 @@
 //! | `cells` | one file a cell: equations, forward next to backward |
 //! | `sequence` | the time loop and backpropagation through time, written once |
 //! | `linear`, `embedding`, `loss`, `optim` | what training needs beside the layers |
-//! | `parallel`, `chunks`, `buffer`, `view` | threads, tasks, memory, strided arrays |
+//! | `parallel`, `pool`, `team`, `chunks` | threads, tasks, and one sequence on several threads |
+//! | `buffer`, `view` | memory, strided arrays |
 //! | `indices` | indices checked on a private copy |
 //! | `shape`, `error` | every check before any work, and what it says |
 
@@ -82,10 +83,12 @@ pub mod math;
 pub mod optim;
 mod panels;
 pub mod parallel;
+mod pool;
 mod sequence;
 mod shape;
 #[doc(hidden)]
 pub mod simd;
+mod team;
 #[cfg(test)]
 mod testing;
 mod view;

@@ -1,14 +1,11 @@
-//! When work is split over threads, and how.
-//!
-//! The pool belongs to the process that uses it: it is keyed by process id, so a forked child
-//! leaves its parent's alone and builds its own. Nothing starts at import, one thread means that
-//! none is created, and rayon's global pool is never touched. The caller is one of the threads.
+//! When work is split over threads, and how. The caller is one of the threads.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
+use crate::pool;
 
 /// Fused multiply-adds below which waking a second thread costs more than it saves.
 const WORTH_SPLITTING: usize = 1 << 20;
@@ -90,9 +87,6 @@ where
     if n <= 1 || threads <= 1 {
         return (0..n).try_for_each(task);
     }
-    let Some(pool) = pool(threads.min(n) - 1) else {
-        return (0..n).try_for_each(task);
-    };
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
     let work = || {
         loop {
@@ -108,58 +102,9 @@ where
             }
         }
     };
-    pool.in_place_scope(|scope| {
-        for _ in 1..threads.min(n) {
-            scope.spawn(|_| work());
-        }
-        work();
-    });
+    pool::with_helpers(threads.min(n) - 1, work, work);
     let first = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     first.map_or(Ok(()), |(_, error)| Err(error))
-}
-
-/// The pool of one process.
-struct Owner {
-    process: u32,
-    pool: Mutex<Option<Arc<rayon::ThreadPool>>>,
-}
-
-/// The owner in use. A child finds its parent's here, sees another process id, and puts its own in
-/// place; the parent's is leaked, since its threads do not exist in the child and its lock may be
-/// held by one of them.
-static OWNER: AtomicPtr<Owner> = AtomicPtr::new(std::ptr::null_mut());
-
-fn owner() -> &'static Owner {
-    let process = std::process::id();
-    let current = OWNER.load(Ordering::Acquire);
-    // SAFETY: what is stored is null or was leaked by the line below, and is never freed.
-    if let Some(owner) = unsafe { current.as_ref() }
-        && owner.process == process
-    {
-        return owner;
-    }
-    let own = Box::leak(Box::new(Owner { process, pool: Mutex::new(None) }));
-    match OWNER.compare_exchange(current, own, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => own,
-        Err(_) => owner(),
-    }
-}
-
-/// A pool of at least `workers` threads; it grows by being replaced. `None` where the operating
-/// system starts no more threads: the caller does the work alone then, with the same result.
-fn pool(workers: usize) -> Option<Arc<rayon::ThreadPool>> {
-    let mut slot = owner().pool.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(pool) = slot.as_ref().filter(|pool| pool.current_num_threads() >= workers) {
-        return Some(Arc::clone(pool));
-    }
-    let built = rayon::ThreadPoolBuilder::new()
-        .num_threads(workers)
-        .thread_name(|i| format!("recurra-{i}"))
-        .build()
-        .ok()?;
-    let built = Arc::new(built);
-    *slot = Some(Arc::clone(&built));
-    Some(built)
 }
 
 #[cfg(test)]

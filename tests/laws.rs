@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use cases::{CELLS, Case};
 use ndarray::{Array, Array2, Array3, Axis, Dimension, Slice, concatenate, s};
-use recurra::{Element, GradientOutputs, Gradients, Isa, Output, Outputs};
+use recurra::{Element, GradientOutputs, Gradients, Isa, Output, Outputs, Sequence};
 
 struct Results<T: Element> {
     out: Output<T>,
@@ -187,6 +187,33 @@ fn threads_do_not_matter() {
                 let one = case.run(1).all();
                 for threads in [2, 3, 5] {
                     assert_eq!(case.run(threads).all(), one, "{kind:?}, {threads} threads");
+                }
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+/// Few rows and large steps: the threads share out the units of a layer and take steps together.
+#[test]
+fn a_team_of_threads_does_not_matter() {
+    fn check<T: Element>() {
+        for (cell, kind) in CELLS.into_iter().enumerate() {
+            // Units that do not fill the last panel; the projected output has half as many.
+            for (b, reverse) in [(1, false), (3, true)] {
+                let mut case = Case::<T>::new(cell, [b, 30, 16, 331], reverse);
+                case.lengths[0] = 30;
+                let passing = |threads| {
+                    let sequence = Sequence { save: false, ..case.sequence(threads) };
+                    let out = case.weights().forward(&sequence).unwrap();
+                    let c_n = out.c_n.map(|c| bits(&c));
+                    (bits(&out.y), bits(&out.h_n), c_n)
+                };
+                let (one, saved) = (passing(1), case.run(1).all());
+                for threads in [2, 3, 9] {
+                    assert!(passing(threads) == one, "{kind:?}, {threads} threads");
+                    assert!(case.run(threads).all() == saved, "{kind:?}, {threads} threads, saved");
                 }
             }
         }

@@ -5,18 +5,19 @@ use ndarray::{
     Array2, Array3, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3, Axis,
 };
 
-use crate::buffer::with_workspace;
+use crate::buffer::{Parts, with_workspace};
 use crate::cells::Cell;
 use crate::chunks::zeros;
 use crate::error::{Error, Result};
 use crate::parallel;
-use crate::sequence::plan::Plan;
-use crate::sequence::saved::{Memory, Saved};
+use crate::sequence::plan::{Plan, Task};
+use crate::sequence::saved::{Memory, Places, Saved};
 use crate::sequence::time_loop::{Arrays, CHUNK_ROWS, Layout, Run};
 use crate::sequence::weights::{Function, Weights, transposed};
 use crate::sequence::{WithCell, with_cell};
 use crate::shape::{self, Sizes};
 use crate::simd::Element;
+use crate::team;
 use crate::view::View;
 
 /// A batch of sequences to run a layer over.
@@ -123,11 +124,13 @@ impl<T: Element> Weights<T> {
         if q.save {
             transposed(packed, operation)?;
         }
+        let step = packed.kind.gates() * sizes.hidden * sizes.output;
         let work = packed.kind.gates() * sizes.hidden * (sizes.input + sizes.output);
         let work = work.saturating_mul(rows.saturating_mul(steps));
         let threads = parallel::threads_for(operation, q.threads, work)?;
-        let plan = Plan::new(&lengths, task_count(rows, threads))?;
-        let run = Forward { weights: self, sequence, outputs, plan, threads };
+        let team = team_size(rows, step, threads);
+        let plan = Plan::new(&lengths, if team > 1 { 1 } else { task_count(rows, threads) })?;
+        let run = Forward { weights: self, sequence, outputs, plan, threads, team };
         with_cell(packed.kind, sizes.projected, run)
     }
 }
@@ -135,6 +138,21 @@ impl<T: Element> Weights<T> {
 /// As many tasks as threads, or a multiple of it where a task would have very many rows.
 fn task_count(rows: usize, threads: usize) -> usize {
     rows.div_ceil(CHUNK_ROWS * threads).max(1) * threads
+}
+
+/// Fused multiply-adds of one row and step below which threads that meet after each cost more than
+/// they save.
+const WORTH_MEETING: usize = 3 << 14;
+
+/// Threads that take every step together, where there are not rows enough for all to work apart.
+/// With two rows each they are still faster together, by half on Zen 3, since each reads half of
+/// the weights; with four each, apart.
+fn team_size(rows: usize, step: usize, threads: usize) -> usize {
+    if rows <= 2 * threads && threads > 1 && step >= WORTH_MEETING {
+        threads.min(team::LARGEST)
+    } else {
+        1
+    }
 }
 
 /// An array of zeros.
@@ -169,6 +187,8 @@ struct Forward<'a, 'b, 'c, T: Element> {
     outputs: Outputs<'c, T>,
     plan: Plan,
     threads: usize,
+    /// Threads of a task.
+    team: usize,
 }
 
 impl<T: Element> WithCell<T> for Forward<'_, '_, '_, T> {
@@ -191,12 +211,28 @@ impl<T: Element> WithCell<T> for Forward<'_, '_, '_, T> {
             steps: q.x.dim().1,
             reverse: q.reverse,
         };
+        // A task's workspace is cut into what its threads share and what each has for itself.
+        let cut = |start: Option<*mut T>, task: &Task| {
+            let mut parts = start.map_or_else(Parts::measure, Parts::of);
+            let places = match &memory {
+                Some(memory) => Places::saved::<C>(memory, task, sizes),
+                None => Places::passing::<C>(&mut parts, task.rows.len(), sizes),
+            };
+            let first = Layout::new::<C>(&mut parts, places, task, packed);
+            let mut layouts = [first; team::LARGEST];
+            for layout in &mut layouts[1..self.team] {
+                *layout = Layout::new::<C>(&mut parts, places, task, packed);
+            }
+            (parts.used(), layouts)
+        };
         parallel::run(self.plan.tasks.len(), self.threads, |i| {
             let task = &self.plan.tasks[i];
-            let layout = |start| Layout::new::<C>(start, memory.as_ref(), task, packed);
-            with_workspace(layout(None).0, |start| {
-                let places = layout(Some(start)).1;
-                T::dispatch(packed.isa, Run { cell, packed, task, arrays: &arrays, places });
+            with_workspace(cut(None, task).0, |start| {
+                let layouts = &cut(Some(start), task).1;
+                team::run(self.team, |member| {
+                    let (places, arrays) = (layouts[member.index()], &arrays);
+                    T::dispatch(packed.isa, Run { cell, packed, task, arrays, places, member });
+                });
             })
         })?;
         Ok(memory.map(|memory| Saved {

@@ -5,9 +5,10 @@ use crate::cells::{Cell, Factor};
 use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
 use crate::sequence::epilogue::{ForwardRows, Sums};
 use crate::sequence::plan::Task;
-use crate::sequence::saved::{Memory, Places};
+use crate::sequence::saved::Places;
 use crate::sequence::weights::{Packed, input_panels};
 use crate::simd::{Element, Kernel, Lanes};
+use crate::team::Member;
 use crate::view::View;
 
 /// Step rows whose input is projected at once: enough to use a panel of `w_ih` many times, few
@@ -46,25 +47,23 @@ pub(super) struct Layout<T> {
     sums_row: usize,
 }
 
+// SAFETY: places only; `Run` says who touches what.
+unsafe impl<T: Element> Sync for Layout<T> {}
+
 impl<T: Element> Layout<T> {
-    /// Elements of workspace, and where everything lies in it.
+    /// Takes one thread's workspace; `places` may be shared.
     pub fn new<C: Cell<T>>(
-        start: Option<*mut T>, memory: Option<&Memory<T>>, task: &Task, packed: &Packed<T>,
-    ) -> (usize, Self) {
-        let mut parts = start.map_or_else(Parts::measure, Parts::of);
+        parts: &mut Parts<T>, places: Places<T>, task: &Task, packed: &Packed<T>,
+    ) -> Self {
         let (sizes, rows) = (packed.sizes, task.rows.len());
         let width = panel_width(packed.isa.lanes::<T>());
-        let places = match memory {
-            Some(memory) => Places::saved::<C>(memory, task, sizes),
-            None => Places::passing::<C>(&mut parts, rows, sizes),
-        };
         let chunk = rows.max(CHUNK_ROWS.min(task.step_rows()));
         let input_row = sizes.hidden.div_ceil(width) * input_panels::<T, C>() * width;
         let gates = C::FORWARD.iter().map(|stage| stage.gates.len()).max().unwrap_or(1);
         let all = sizes.hidden.max(sizes.output).div_ceil(width);
         let groups = groups_at_once::<T>(rows, gates * width, all);
         let sums_row = groups * gates * width;
-        let layout = Self {
+        Self {
             places,
             x: parts.take(chunk.saturating_mul(sizes.input)),
             input: parts.take(chunk.saturating_mul(input_row)),
@@ -73,8 +72,7 @@ impl<T: Element> Layout<T> {
             zeros: parts.take(sums_row),
             groups,
             sums_row,
-        };
-        (parts.used(), layout)
+        }
     }
 }
 
@@ -83,13 +81,17 @@ pub(super) fn groups_at_once<T>(rows: usize, group_width: usize, all: usize) -> 
     (SUMS_BYTES / (rows.max(1) * group_width * size_of::<T>())).clamp(1, all.max(1))
 }
 
-/// One task: its rows through all steps.
+/// One task: its rows through all steps, or one thread's part of that.
+///
+/// The threads of a team share a task's places. Each computes its groups of units, of everything
+/// that has units, and reads what others computed after they have met.
 pub(super) struct Run<'a, T: Element, C> {
     pub cell: C,
     pub packed: &'a Packed<T>,
     pub task: &'a Task,
     pub arrays: &'a Arrays<T>,
     pub places: Layout<T>,
+    pub member: &'a Member<'a>,
 }
 
 impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
@@ -98,8 +100,8 @@ impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
     #[inline(always)]
     fn run<L: Lanes<T>>(self, l: L) {
         let task = self.task;
-        // SAFETY: shapes were checked against the arrays, the layout was made for this task, and
-        // rows belong to one task each.
+        // SAFETY: shapes were checked against the arrays, the layout was made for this task, rows
+        // belong to one task each, and units to one thread.
         unsafe {
             self.begin(l);
             let mut s = 0;
@@ -108,7 +110,11 @@ impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
                 self.project(l, s, end);
                 for step in s..end {
                     self.step(l, step, task.offset(step) - task.offset(s));
-                    self.leave(step);
+                    if self.member.is_first() {
+                        // Meanwhile the others may do the next step: it changes no state that is
+                        // read here.
+                        self.leave(step);
+                    }
                 }
                 s = end;
             }
@@ -117,16 +123,28 @@ impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
 }
 
 impl<T: Element, C: Cell<T>> Run<'_, T, C> {
-    /// Initial states, rows without a step, and the zeros behind every row.
+    /// What must be there before the first step.
     #[inline(always)]
     unsafe fn begin<L: Lanes<T>>(&self, l: L) {
+        // SAFETY: as `run` says.
+        unsafe {
+            for i in (0..self.places.sums_row).step_by(L::N) {
+                l.store(self.places.zeros.add(i), l.splat(T::default()));
+            }
+            if self.member.is_first() {
+                self.enter();
+            }
+        }
+        self.member.meet();
+    }
+
+    /// Initial states, rows without a step, and the zeros behind every row.
+    #[inline(always)]
+    unsafe fn enter(&self) {
         let (w, sizes, a) = (&self.places, self.packed.sizes, self.arrays);
         let (h, c) = (w.places.h_before(self.task, 0), w.places.c_before(self.task, 0));
         // SAFETY: as `run` says.
         unsafe {
-            for i in (0..w.sums_row).step_by(L::N) {
-                l.store(w.zeros.add(i), l.splat(T::default()));
-            }
             for (r, &row) in self.task.rows.iter().enumerate() {
                 initial(a.h0.as_ref(), row, sizes.output, h.add(r * sizes.output));
                 if C::CELL_STATE {
@@ -156,14 +174,16 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         }
     }
 
-    /// `bias + w_ih x` for the steps of a chunk.
+    /// `bias + w_ih x` for the steps of a chunk and this thread's units.
     #[inline(always)]
     unsafe fn project<L: Lanes<T>>(&self, l: L, start: usize, end: usize) {
         let (w, task, sizes) = (&self.places, self.task, self.packed.sizes);
         let rows = task.offset(end) - task.offset(start);
-        let x = w.places.x(task, start).unwrap_or(w.x);
+        let kept = w.places.x(task, start).filter(|_| self.member.is_first());
+        let x = kept.unwrap_or(w.x);
         let width = panel_width(L::N);
         let group = input_panels::<T, C>() * width;
+        let own = self.member.share(sizes.hidden.div_ceil(width));
         let blocks = Blocks { count: C::INPUT.len(), stride: group };
         // SAFETY: as `run` says; a chunk has as many rows as the layout has room for.
         unsafe {
@@ -179,26 +199,29 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                 m: rows,
                 k: sizes.input,
                 a: Rows { start: x, row: sizes.input, column: 1 },
-                panels: self.packed.input.start(0),
+                panels: self.packed.input.start(own.start * C::INPUT.len()),
                 panel_stride: self.packed.input.stride,
-                count: self.packed.input.count,
-                init: Init { start: self.packed.bias.ptr(), row: 0, blocks },
-                out: w.input,
+                count: own.len() * C::INPUT.len(),
+                init: Init { start: self.packed.bias.ptr().add(own.start * group), row: 0, blocks },
+                out: w.input.add(own.start * group),
                 out_row: w.input_row,
                 out_blocks: blocks,
             }
             .run_on(l);
             if C::APART.is_some() {
-                self.copy_apart(l, rows, group, C::INPUT.len() * width);
+                let first = C::INPUT.len() * width;
+                self.copy_apart(l, rows, own.map(|i| i * group + first));
             }
         }
     }
 
-    /// The bias that a gate's recurrent sum starts from, into every row of a chunk.
+    /// The bias that a gate's recurrent sum starts from, into these panels of every row of a chunk.
     #[inline(always)]
-    unsafe fn copy_apart<L: Lanes<T>>(&self, l: L, rows: usize, group: usize, panel: usize) {
+    unsafe fn copy_apart<L: Lanes<T>>(
+        &self, l: L, rows: usize, panels: impl Iterator<Item = usize> + Clone,
+    ) {
         for r in 0..rows {
-            for i in (panel..self.places.input_row).step_by(group) {
+            for i in panels.clone() {
                 // SAFETY: the panel at `i` lies inside the rows of the bias and of the chunk.
                 unsafe {
                     let (from, to) = (
@@ -241,9 +264,9 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                 Factor::Recurrent => Rows { start: rows.h_before, row: sizes.output, column: 1 },
                 Factor::Stage => Rows { start: rows.auxiliary, row: sizes.hidden, column: 1 },
             };
-            let total = units.div_ceil(width);
-            for group in (0..total).step_by(w.groups) {
-                let groups = w.groups.min(total - group);
+            let own = self.member.share(units.div_ceil(width));
+            for group in own.clone().step_by(w.groups) {
+                let groups = w.groups.min(own.end - group);
                 let first = group * panels * width;
                 let init = match spec.start {
                     Some(panel) => Init {
@@ -280,6 +303,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                     rows.run(l, self.cell, stage, spec, &sums);
                 }
             }
+            self.member.meet();
         }
     }
 

@@ -1,31 +1,25 @@
-//! Measuring with criterion, and the table of rates beside the peak.
+//! Measuring with criterion: between the samples stands what the machine can do.
 
 use std::time::Instant;
 
 use criterion::{BenchmarkGroup, Throughput, measurement::WallTime};
 use recurra::{Element, Isa};
 
+use crate::bandwidth::{Level, Stream, level_of, levels};
 use crate::peak::peak;
+use crate::table::{Probe, Row, Sample};
 
 /// Where criterion collects the benchmarks.
 pub type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
-/// What an iteration does, and how much of it.
+/// What an iteration does, and so what limits it.
 #[derive(Clone, Copy)]
 pub enum Work {
-    /// Floating-point operations of the matrix products; a multiply-add is two.
+    /// Floating-point operations, a multiply-add is two: limited by the FMA peak.
     Flops(usize),
-    /// Numbers.
-    Numbers(usize),
-}
-
-/// What was measured of one benchmark.
-struct Row {
-    name: String,
-    work: Work,
-    /// Iterations, and the seconds that each took.
-    samples: Vec<(u64, f64)>,
-    peaks: Vec<f64>,
+    /// Bytes read of weights that take so many bytes: limited by the bandwidth of the cache that
+    /// holds them.
+    Reads { bytes: usize, weights: usize },
 }
 
 /// The run of all benchmarks.
@@ -34,7 +28,9 @@ pub struct Bench {
     pub isa: Isa,
     /// Numbers of threads to measure with.
     pub threads: Vec<usize>,
-    rows: Vec<Row>,
+    pub levels: Vec<Level>,
+    pub probes: Vec<Probe>,
+    pub rows: Vec<Row>,
 }
 
 impl Bench {
@@ -42,25 +38,34 @@ impl Bench {
         let isa = Isa::current().expect("RECURRA_ISA names a set of this machine");
         let available = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = [1, 2].into_iter().filter(|&n| n <= available).collect();
-        Self { isa, threads, rows: Vec::new() }
+        Self { isa, threads, levels: levels(), probes: vec![], rows: vec![] }
     }
 
-    /// Measures `f`, with a look at the peak before every sample.
+    /// Measures `f`, with a look at the limit before every sample.
     pub fn time<T: Element>(
         &mut self, group: &mut Group<'_>, name: &str, work: Work, threads: usize,
         mut f: impl FnMut(),
     ) {
-        let (Work::Flops(amount) | Work::Numbers(amount)) = work;
         let (name, isa) = (format!("{name} {}", T::NAME), self.isa);
-        let mut row = Row { name: name.clone(), work, samples: vec![], peaks: vec![] };
-        group.throughput(Throughput::Elements(amount as u64));
+        let mut row = Row { name: name.clone(), work, level: self.level(work), samples: vec![] };
+        let mut stream = None;
+        group.throughput(match work {
+            Work::Flops(n) => Throughput::Elements(n as u64),
+            Work::Reads { bytes, .. } => Throughput::Bytes(bytes as u64),
+        });
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|iterations| {
-                row.peaks.push(peak::<T>(isa, threads));
+                let limit = match work {
+                    Work::Flops(_) => peak::<T>(isa, threads),
+                    Work::Reads { weights, .. } => {
+                        stream.get_or_insert_with(|| Stream::<T>::new(weights)).read(isa, threads)
+                    }
+                };
                 let start = Instant::now();
                 (0..iterations).for_each(|_| f());
                 let time = start.elapsed();
-                row.samples.push((iterations, time.as_secs_f64() / iterations as f64));
+                let seconds = time.as_secs_f64() / iterations as f64;
+                row.samples.push(Sample { iterations, seconds, limit });
                 time
             });
         });
@@ -70,50 +75,34 @@ impl Bench {
         }
     }
 
-    pub fn print_peaks<T: Element>(&self) {
-        for &threads in &self.threads {
-            let best = (0..20).map(|_| peak::<T>(self.isa, threads)).fold(0.0, f64::max);
-            let (isa, name) = (self.isa.name(), T::NAME);
-            println!("FMA peak of {threads} thread(s), {name}, {isa}: {best:.1} GFLOP/s");
+    fn level(&self, work: Work) -> Option<String> {
+        match work {
+            Work::Flops(_) => None,
+            Work::Reads { weights, .. } => Some(level_of(&self.levels, weights).to_owned()),
         }
     }
 
-    pub fn print_table(&mut self) {
-        if self.rows.is_empty() {
-            return;
-        }
-        println!("\nMedians; the peak is the one measured between the samples.\n");
-        println!("| benchmark | time, µs | rate | peak, GFLOP/s | share |");
-        println!("|---|--:|--:|--:|--:|");
-        self.rows.iter_mut().for_each(Row::print);
-    }
-}
-
-impl Row {
-    fn print(&mut self) {
-        let seconds = self.median_time();
-        self.peaks.sort_by(f64::total_cmp);
-        let peak = self.peaks[self.peaks.len() / 2];
-        let (Work::Flops(amount) | Work::Numbers(amount)) = self.work;
-        let rate = amount as f64 / seconds / 1e9;
-        let (rate, share) = match self.work {
-            Work::Flops(_) => {
-                (format!("{rate:.1} GFLOP/s"), format!("{:.0}%", 100.0 * rate / peak))
+    /// Looks at what the machine can do: its FMA peaks, and what it reads from half of each cache
+    /// and from far more than the last one.
+    pub fn probe(&mut self) {
+        for threads in self.threads.clone() {
+            self.best("FMA peak, float32".to_owned(), "GFLOP/s", threads, peak::<f32>);
+            self.best("FMA peak, float64".to_owned(), "GFLOP/s", threads, peak::<f64>);
+            let half = |level: &Level| (level.name.clone(), level.bytes / 2);
+            let mut sizes: Vec<_> = self.levels.iter().map(half).collect();
+            sizes.push(("memory".to_owned(), 4 * self.levels.last().map_or(0, |l| l.bytes)));
+            for (name, bytes) in sizes {
+                let stream = Stream::<f32>::new(bytes);
+                let name = format!("reading {} KiB ({name})", bytes >> 10);
+                self.best(name, "GB/s", threads, |isa, threads| stream.read(isa, threads));
             }
-            Work::Numbers(_) => (format!("{rate:.2} billion/s"), "–".to_owned()),
-        };
-        println!("| {} | {:.2} | {rate} | {peak:.1} | {share} |", self.name, seconds * 1e6);
+        }
     }
 
-    /// Over all iterations: samples of many count for more than the first ones of a warm-up.
-    fn median_time(&mut self) -> f64 {
-        self.samples.sort_by(|a, b| a.1.total_cmp(&b.1));
-        let half = self.samples.iter().map(|sample| sample.0).sum::<u64>().div_ceil(2);
-        let mut passed = 0;
-        let middle = self.samples.iter().find(|sample| {
-            passed += sample.0;
-            passed >= half
-        });
-        middle.expect("a row has samples").1
+    fn best(
+        &mut self, name: String, unit: &'static str, threads: usize, f: impl Fn(Isa, usize) -> f64,
+    ) {
+        let best = (0..10).map(|_| f(self.isa, threads)).fold(0.0, f64::max);
+        self.probes.push(Probe { name, threads, best, unit });
     }
 }

@@ -1,4 +1,4 @@
-//! What the machine can do: the rate of fused multiply-adds that touch registers alone.
+//! What the machine can compute: the rate of fused multiply-adds that touch registers alone.
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -9,16 +9,22 @@ use recurra::{Element, Isa};
 
 /// GFLOP/s of `threads` threads that run at the same time, in a fraction of a millisecond.
 pub fn peak<T: Element>(isa: Isa, threads: usize) -> f64 {
+    together(threads, |_| T::dispatch(isa, Peak))
+}
+
+/// The sum of what a probe finds on each of `threads` threads that start at the same time.
+pub fn together(threads: usize, probe: impl Fn(usize) -> f64 + Sync) -> f64 {
     if threads == 1 {
-        return T::dispatch(isa, Peak);
+        return probe(0);
     }
     let barrier = Barrier::new(threads);
-    let probe = || {
+    let run = |thread| {
         barrier.wait();
-        T::dispatch(isa, Peak)
+        probe(thread)
     };
     std::thread::scope(|scope| {
-        let probes: Vec<_> = (0..threads).map(|_| scope.spawn(probe)).collect();
+        let run = &run;
+        let probes: Vec<_> = (0..threads).map(|i| scope.spawn(move || run(i))).collect();
         probes.into_iter().map(|probe| probe.join().expect("a probe does not panic")).sum()
     })
 }
@@ -49,12 +55,16 @@ fn chains<T: Element, L: Lanes<T>, const CHAINS: usize>(l: L) -> f64 {
             *sum = l.fma(*sum, x, y);
         }
     }
-    for sum in sums {
-        let mut out = [T::default(); 64];
-        assert!(L::N <= out.len());
-        // SAFETY: a register fits.
-        unsafe { l.store(out.as_mut_ptr(), sum) };
-        black_box(out);
-    }
+    sums.into_iter().for_each(|sum| keep::<T, L>(l, sum));
     (2 * L::N * CHAINS * STEPS) as f64 / start.elapsed().as_secs_f64() / 1e9
+}
+
+/// Makes the compiler believe that a register's numbers are used.
+#[inline(always)]
+pub fn keep<T: Element, L: Lanes<T>>(l: L, numbers: L::V) {
+    let mut out = [T::default(); 64];
+    assert!(L::N <= out.len());
+    // SAFETY: a register fits.
+    unsafe { l.store(out.as_mut_ptr(), numbers) };
+    black_box(out);
 }

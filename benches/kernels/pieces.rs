@@ -1,16 +1,21 @@
-//! What the time loop is made of: the product, and the activations.
+//! What the time loop is made of: the product, the activations, and products outside the loop.
 
 use std::hint::black_box;
 
+use ndarray::Array1;
 use recurra::kernel::{Blocks, Init, Product, Rows, panel_width};
 use recurra::simd::{Kernel, Lanes};
-use recurra::{Element, math};
+use recurra::{Element, linear, math};
 
+use crate::counting::operations;
+use crate::layers::array;
 use crate::measure::{Bench, Group, Work};
 use crate::numbers;
 
 /// `m` rows by `n` columns, sums of `k` terms, from packed panels, on one thread.
-pub fn product<T: Element>(bench: &mut Bench, group: &mut Group<'_>, [m, n, k]: [usize; 3]) {
+pub fn product<T: Element>(
+    bench: &mut Bench, group: &mut Group<'_>, name: &str, [m, n, k]: [usize; 3],
+) {
     let isa = bench.isa;
     let (a, zeros) = (numbers::<T>(m * k), vec![T::default(); n]);
     // Panels start on cache lines, as the packed weights of a layer do.
@@ -28,7 +33,7 @@ pub fn product<T: Element>(bench: &mut Bench, group: &mut Group<'_>, [m, n, k]: 
     let expected = terms.fold(T::default(), |sum, term| sum + term);
     assert_eq!(multiply(), expected, "the last element of the product {m}x{n}x{k}");
     let work = Work::Flops(2 * m * n * k);
-    bench.time::<T>(group, &format!("product {m}x{n}x{k}"), work, 1, || _ = multiply());
+    bench.time::<T>(group, &format!("{name} {m}x{n}x{k}"), work, 1, || _ = multiply());
 }
 
 /// `out = a * panels`, all of them dense.
@@ -69,8 +74,9 @@ impl<T: Element> Kernel<T> for Multiply<'_, T> {
 pub fn activation<T: Element>(bench: &mut Bench, group: &mut Group<'_>, name: &str, is_tanh: bool) {
     let x: Vec<T> = numbers(2048).into_iter().map(|x: T| T::from_f64(16.0) * x).collect();
     let mut y = x.clone();
-    let isa = bench.isa;
-    bench.time::<T>(group, name, Work::Numbers(x.len()), 1, || {
+    let (isa, one) = (bench.isa, &mut [T::default()]);
+    let each = operations(Activation { x: &x[..1], y: one, is_tanh });
+    bench.time::<T>(group, name, Work::Flops(each * x.len()), 1, || {
         T::dispatch(isa, Activation { x: black_box(&x), y: &mut y, is_tanh });
         black_box(&mut y);
     });
@@ -95,5 +101,28 @@ impl<T: Element> Kernel<T> for Activation<'_, T> {
                 l.store(y.as_mut_ptr(), value);
             }
         }
+    }
+}
+
+/// The products outside the time loop, with their packing: `n` rows by `i` inputs and `o` outputs,
+/// forward, and backward the gradients of the rows and, as a layer has it, of the weights.
+pub fn linear<T: Element>(bench: &mut Bench, group: &mut Group<'_>, [n, i, o]: [usize; 3]) {
+    let (x, w, dy) = (array::<T>(n, i), array(o, i), array(n, o));
+    let (mut y, mut dx, mut dw, mut db) = (dy.clone(), x.clone(), w.clone(), Array1::default(o));
+    for threads in bench.threads.clone() {
+        let name = |what| format!("linear {what} N{n} I{i} O{o}, {threads} thread(s)");
+        let work = Work::Flops(2 * n * i * o);
+        bench.time::<T>(group, &name("forward"), work, threads, || {
+            let (x, y) = (black_box(&x).view(), y.view_mut());
+            linear::forward(x, w.view(), None, y, Some(threads)).expect("the shapes fit");
+        });
+        black_box(&y);
+        let work = Work::Flops(4 * n * i * o);
+        bench.time::<T>(group, &name("gradients"), work, threads, || {
+            let (dx, dw, db) = (dx.view_mut(), dw.view_mut(), db.view_mut());
+            let (x, out) = (black_box(&x).view(), linear::Gradients { dx, dw, db });
+            linear::backward(x, w.view(), dy.view(), out, Some(threads)).expect("the shapes fit");
+        });
+        black_box((&dx, &dw, &db));
     }
 }

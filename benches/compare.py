@@ -1,4 +1,4 @@
-"""Compare recurra with the libraries that are installed: PyTorch, ONNX Runtime, OpenVINO, JAX.
+"""Compare recurra with the libraries that are installed: see PEERS in comparison/contestants.py.
 
 Same weights, data and threads for all, in one process, with alternating calls. Every time stands
 beside the largest difference of its results from ours. See benches/README.md.
@@ -10,7 +10,13 @@ import os
 import sys
 from pathlib import Path
 
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+# Nobody uses another device or fills the report with its log; Keras runs on TensorFlow.
+SETTINGS = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "JAX_PLATFORMS": "cpu",
+    "KERAS_BACKEND": "tensorflow",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,7 +70,7 @@ def _limit_threads(n: int) -> None:
     many = "true" if n > 1 else "false"
     xla = f"--xla_cpu_multi_thread_eigen={many} intra_op_parallelism_threads={n}"
     names = ("OMP", "MKL", "OPENBLAS", "RECURRA")
-    os.environ.update({f"{name}_NUM_THREADS": str(n) for name in names}, XLA_FLAGS=xla, **QUIET)
+    os.environ.update({f"{name}_NUM_THREADS": str(n) for name in names}, XLA_FLAGS=xla, **SETTINGS)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:n])
 

@@ -20,6 +20,7 @@ PEERS = {
     "ONNX Runtime": "onnx_runtime",
     "OpenVINO": "openvino_runtime",
     "JAX": "jax_scan",
+    "Keras": "keras_function",
 }
 
 # The largest difference, as a part of the largest number: float32 over some thousand terms.

@@ -73,21 +73,21 @@ def _stack(row: Row) -> Callable[[Any, Any], Any]:
     """All layers and directions: weights and x (T, B, I) to y (T, B, D*H)."""
 
     def run(weights: Any, x: Any) -> Any:
+        valid = jnp.arange(row.T)[:, None, None] < jnp.asarray(row.lengths)[:, None]
         for layer in range(row.layers):
-            halves = [_direction(row, x, _cell_weights(weights, f"_l{layer}"))]
+            halves = [_direction(row, x, valid, _cell_weights(weights, f"_l{layer}"))]
             if row.directions > 1:
                 reverse = _cell_weights(weights, f"_l{layer}_reverse")
-                halves.append(_direction(row, x[::-1], reverse)[::-1])
+                halves.append(_direction(row, x[::-1], valid[::-1], reverse)[::-1])
             x = jnp.concatenate(halves, axis=-1)
         return x
 
     return run
 
 
-def _direction(row: Row, x: Any, weights: tuple[Any, ...]) -> Any:
-    """One layer from its first step to its last; past a row's length the state stands still."""
+def _direction(row: Row, x: Any, valid: Any, weights: tuple[Any, ...]) -> Any:
+    """One layer from its first step to its last; where none is valid the state stands still."""
     w_ih, w_hh, b_ih, b_hh = weights
-    valid = jnp.arange(row.T)[:, None, None] < jnp.asarray(row.lengths)[:, None]
     zeros = jnp.zeros((row.B, row.H), x.dtype)
 
     def one(state: Any, inputs: Any) -> Any:

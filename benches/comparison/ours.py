@@ -28,7 +28,11 @@ def offers(row: Row) -> Offers:
         return {OURS: _packed_step, function: _plain_step}
     if row.task == "forward":
         return {OURS: _packed_forward, function: _plain_forward}
-    return {OURS: _layer_training if row.layers * row.directions > 1 else _training}
+    if row.layers * row.directions > 1:
+        return {OURS: _layer_training}
+    if row.ragged:
+        return {OURS: _ragged_training, f"{OURS} padded": _training}
+    return {OURS: _training}
 
 
 def _packed_step(p: Problem) -> Contestant:
@@ -53,13 +57,17 @@ def _plain_forward(p: Problem) -> Contestant:
     return Contestant(partial(function, p.x, *p.cell_weights, save=False), lambda o: {"y": o.y})
 
 
-def _training(p: Problem) -> Contestant:
+def _ragged_training(p: Problem) -> Contestant:
+    return _training(p, lengths=p.row.lengths)
+
+
+def _training(p: Problem, *, lengths: np.ndarray | None = None) -> Contestant:
+    """Without lengths all steps of all rows, padding too: it shows what lengths save."""
     name = p.row.cell.lower()
     forward, backward = (
         getattr(functional, f"{name}_forward"),
         getattr(functional, f"{name}_backward"),
     )
-    lengths = p.row.lengths if p.row.ragged else None
 
     def call() -> tuple[np.ndarray, Any]:
         out = forward(p.x, *p.cell_weights, lengths=lengths)
@@ -68,7 +76,7 @@ def _training(p: Problem) -> Contestant:
     def results(out: tuple[np.ndarray, Any]) -> Arrays:
         y, gradients = out
         found = {f"d{name}": getattr(gradients, short) for name, short in GRADIENTS.items()}
-        return {"y": y, "dx": gradients.dx, **found}
+        return {"y": p.within(y), "dx": gradients.dx, **found}
 
     return Contestant(call, results)
 

@@ -22,7 +22,11 @@ def offers(row: Row) -> Offers:
     """Its cells are often faster for one step than its layers."""
     if row.task == "step":
         return {"PyTorch": _layer_step, f"PyTorch {row.cell}Cell": _cell_step}
-    return {"PyTorch": _forward if row.task == "forward" else _training}
+    if row.task == "forward":
+        return {"PyTorch": _forward, "PyTorch, grad mode": _forward_in_grad_mode}
+    # In padding the reverse direction would start from something else than zero.
+    padded = {"PyTorch padded": _padded_training} if row.ragged and row.directions == 1 else {}
+    return {"PyTorch": _training, **padded}
 
 
 def _layer_step(p: Problem) -> Contestant:
@@ -58,16 +62,27 @@ def _forward(p: Problem) -> Contestant:
     return Contestant(call, lambda y: {"y": _batch_first(y)})
 
 
-def _training(p: Problem) -> Contestant:
+def _forward_in_grad_mode(p: Problem) -> Contestant:
+    """As it is called by who forgets to say that no gradients are wanted."""
+    layer, x = _make_layer(p).eval(), torch.from_numpy(p.x.swapaxes(0, 1).copy())
+    return Contestant(lambda: layer(x)[0], lambda y: {"y": _batch_first(y.detach())})
+
+
+def _padded_training(p: Problem) -> Contestant:
+    """All steps of all rows, padding too."""
+    return _training(p, packed=False)
+
+
+def _training(p: Problem, *, packed: bool = True) -> Contestant:
     layer = _make_layer(p)
     x = torch.from_numpy(p.x.swapaxes(0, 1).copy()).requires_grad_()
     dy, lengths = torch.from_numpy(p.dy.swapaxes(0, 1).copy()), torch.from_numpy(p.row.lengths)
 
     def run() -> Any:
-        if not p.row.ragged:
+        if not (p.row.ragged and packed):
             return layer(x)[0]
-        packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
-        return pad_packed_sequence(layer(packed)[0], total_length=p.row.T)[0]
+        rows = pack_padded_sequence(x, lengths, enforce_sorted=False)
+        return pad_packed_sequence(layer(rows)[0], total_length=p.row.T)[0]
 
     def call() -> Any:
         layer.zero_grad(set_to_none=True)
@@ -78,7 +93,7 @@ def _training(p: Problem) -> Contestant:
 
     def results(y: Any) -> Arrays:
         found = {f"d{name}": w.grad.numpy() for name, w in layer.named_parameters()}
-        return {"y": _batch_first(y.detach()), "dx": _batch_first(x.grad), **found}
+        return {"y": p.within(_batch_first(y.detach())), "dx": _batch_first(x.grad), **found}
 
     return Contestant(call, results)
 

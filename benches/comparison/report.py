@@ -8,8 +8,12 @@ from typing import Any
 from .contestants import OURS, TOLERANCE, Peer
 from .run import Result, RowResult
 
-SUMMARY = ("row", "recurra", "GFLOP/s", "best peer", "its time", "ratio", "results")
-DETAILS = ("contestant", "median", "quartiles", "GFLOP/s", "ratio", "difference", "results")
+SUMMARY = (
+    "row", "recurra", "GFLOP/s", "best peer", "its time", "ratio", "its spread", "results"
+)  # fmt: skip
+DETAILS = (
+    "contestant", "median", "quartiles", "GFLOP/s", "ratio", "its spread", "difference", "results"
+)  # fmt: skip
 
 
 def heading(machine: dict[str, str], peers: Sequence[Peer]) -> str:
@@ -27,7 +31,7 @@ def details(found: RowResult) -> str:
 
 def _detail(found: RowResult, result: Result) -> list[str]:
     if result.quartiles is None or result.difference is None:
-        return [result.name, "–", "–", "–", "–", "–", f"failed: {result.error}"]
+        return [result.name, *("–" for _ in DETAILS[2:]), f"failed: {result.error}"]
     low, median, high = result.quartiles
     return [
         result.name,
@@ -35,6 +39,7 @@ def _detail(found: RowResult, result: Result) -> list[str]:
         f"{_duration(low)} – {_duration(high)}",
         f"{found.row.flops / median / 1e9:.1f}",
         _times(found.ratio(result)),
+        _spread(found.ratios(result)),
         f"{result.difference:.1e}",
         result.verdict,
     ]
@@ -56,6 +61,7 @@ def _summary_line(found: RowResult) -> list[str]:
         best.name if best else "–",
         _duration(best.median if best else None),
         _times(found.ratio(best) if best else None),
+        _spread(found.ratios(best) if best else None),
         next(verdict for verdict in ("WRONG", "failed", "ok") if verdict in verdicts),
     ]
 
@@ -74,8 +80,9 @@ def markdown(machine: dict[str, str], peers: Sequence[Peer], rows: Sequence[RowR
 
 def _explanation() -> str:
     return (
-        f"float32. Ratio: its median time over that of `{OURS}` in the same run, above 1 where "
-        f"`{OURS}` is faster.\nDifference: the largest of any result, as a part of that array's "
+        f"float32. Ratio: its time over that of `{OURS}` in the turns beside it, above 1 where "
+        f"`{OURS}` is faster:\nthe median of all turns, and as its spread the quartiles. "
+        f"Difference: the largest of any result, as a part of that array's "
         f"largest number; ok up to {TOLERANCE:.0e}."
     )
 
@@ -98,7 +105,8 @@ def _row_as_json(found: RowResult) -> dict[str, Any]:
 
 
 def _result_as_json(found: RowResult, result: Result) -> dict[str, Any]:
-    data = {**asdict(result), "ratio": found.ratio(result), "verdict": result.verdict}
+    ratios = {"ratio": found.ratio(result), "ratio_quartiles": found.ratios(result)}
+    data = {**asdict(result), **ratios, "verdict": result.verdict}
     if result.difference is not None and not math.isfinite(result.difference):
         data["difference"] = None  # JSON has no NaN
     return data
@@ -126,6 +134,11 @@ def _duration(seconds: float | None) -> str:
     unit, scale = ("µs", 1e6) if seconds < 1e-3 else ("ms", 1e3)
     value = seconds * scale
     return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f} {unit}"
+
+
+def _spread(quartiles: tuple[float, float, float] | None) -> str:
+    """The outer two of a ratio's quartiles."""
+    return f"{quartiles[0]:.2f} – {quartiles[2]:.2f}" if quartiles else "–"
 
 
 def _times(ratio: float | None) -> str:

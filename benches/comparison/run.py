@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from statistics import median
 from typing import Any
 
 from . import ours, timing
@@ -18,6 +20,8 @@ class Result:
     difference: float | None = None
     calls: int = 0
     quartiles: tuple[float, float, float] | None = None
+    turns: list[float] = field(default_factory=list)
+    """The median of each turn: contestants' turns stand side by side in time."""
 
     @property
     def median(self) -> float | None:
@@ -38,16 +42,25 @@ class RowResult:
     row: Row
     results: list[Result] = field(default_factory=list)
 
+    def ratios(self, result: Result) -> tuple[float, float, float] | None:
+        """Its time as a multiple of ours, above 1 we are faster: quartiles over the turns.
+
+        Turn by turn, so that a machine that slows down for both changes little.
+        """
+        own, theirs = self.results[0].turns, result.turns
+        ratios = [b / a for a, b in zip(own, theirs, strict=True)] if own and theirs else []
+        return timing.quartiles(ratios) if ratios else None
+
     def ratio(self, result: Result) -> float | None:
-        """Its time as a multiple of ours: above 1 we are faster."""
-        own = self.results[0].median
-        return result.median / own if own and result.median else None
+        """The median of `ratios`."""
+        found = self.ratios(result)
+        return found[1] if found else None
 
     @property
     def best_peer(self) -> Result | None:
-        """The fastest of the others whose results are right."""
+        """The one of the others whose results are right that is hardest to beat."""
         peers = [r for r in self.results if not r.name.startswith(OURS) and r.verdict == "ok"]
-        return min(peers, key=lambda r: r.median or 0.0, default=None)
+        return min(peers, key=lambda r: self.ratio(r) or 0.0, default=None)
 
 
 def run_row(row: Row, peers: Sequence[Peer], plan: timing.Plan) -> RowResult:
@@ -62,8 +75,10 @@ def run_row(row: Row, peers: Sequence[Peer], plan: timing.Plan) -> RowResult:
     def failed(name: str, error: Exception) -> None:
         found[name].error = short(error)
 
-    for name, times in timing.alternate(calls, plan, failed).items():
+    for name, turns in timing.alternate(calls, plan, failed).items():
+        times = list(chain.from_iterable(turns))
         found[name].calls, found[name].quartiles = len(times), timing.quartiles(times)
+        found[name].turns = [median(turn) for turn in turns]
     return RowResult(row, list(found.values()))
 
 

@@ -32,9 +32,9 @@ LONG = 0.1
 
 def alternate(
     calls: dict[str, Callable[[], Any]], plan: Plan, failed: Callable[[str, Exception], None]
-) -> dict[str, list[float]]:
-    """Seconds of every timed call by name; one that raises is told to `failed` and drops out."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
+) -> dict[str, list[list[float]]]:
+    """Seconds of every timed call, by name and turn; who raises is told to `failed`, drops out."""
+    times: dict[str, list[list[float]]] = {name: [] for name in calls}
     end = time.perf_counter() + plan.budget * len(calls)
     gc.collect()
     gc.disable()
@@ -43,7 +43,7 @@ def alternate(
         while times and (turn < plan.turns or time.perf_counter() < end):
             for name in _rotated(list(times), turn):
                 try:
-                    times[name] += _one_turn(calls[name], plan, times[name])
+                    times[name].append(_one_turn(calls[name], plan, times[name]))
                 except Exception as error:
                     del times[name]
                     failed(name, error)
@@ -53,10 +53,10 @@ def alternate(
     return times
 
 
-def _one_turn(call: Callable[[], Any], plan: Plan, before: list[float]) -> list[float]:
+def _one_turn(call: Callable[[], Any], plan: Plan, before: list[list[float]]) -> list[float]:
     """The first call wakes threads and fills caches, and is not counted."""
     time.sleep(plan.pause)
-    if not before or before[-1] < LONG:
+    if not before or before[-1][-1] < LONG:
         call()
     times: list[float] = []
     start = time.perf_counter()

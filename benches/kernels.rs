@@ -123,9 +123,8 @@ const QUICK: Sizes = Sizes {
 
 fn main() {
     let quick = std::env::var("RECURRA_BENCH_QUICK").is_ok_and(|v| !v.is_empty() && v != "0");
-    let (samples, warm_up, time) = if quick { (10, 5, 20) } else { (15, 200, 800) };
+    let (warm_up, time) = if quick { (5, 20) } else { (200, 800) };
     let mut criterion = Criterion::default()
-        .sample_size(samples)
         .nresamples(2000)
         .warm_up_time(Duration::from_millis(warm_up))
         .measurement_time(Duration::from_millis(time))

@@ -10,7 +10,14 @@ use crate::numbers;
 use crate::peak::{keep, together};
 
 /// Bytes that a thread reads for one figure, at least.
-const ENOUGH: usize = 4 << 20;
+const ENOUGH: usize = 32 << 20;
+/// Places that are read side by side, which is how several panels are read. On a Zen 3 one alone
+/// gets 29 to 48 GB/s out of the third-level cache, two 46 to 56, and four 51 to 60; from the
+/// nearer caches all get the same.
+const STREAMS: usize = 4;
+/// Registers read of each before the next one's turn: together as many sums as hide the latency of
+/// an addition at two loads a cycle.
+const EACH: usize = 2;
 
 /// A buffer to be read, from a cache line on.
 pub struct Stream<T> {
@@ -32,8 +39,8 @@ impl<T: Element> Stream<T> {
         let part = data.len() / threads;
         together(threads, |i| {
             let data = &data[i * part..][..part];
-            // The first pass brings the part into the cache of this thread's core.
-            T::dispatch(isa, Read { data, passes: 1 });
+            // The first passes bring the part into the cache of this thread's core.
+            T::dispatch(isa, Read { data, passes: 2 });
             let passes = (ENOUGH / size_of_val(data)).max(2);
             T::dispatch(isa, Read { data, passes })
         })
@@ -50,21 +57,24 @@ impl<T: Element> Kernel<T> for Read<'_, T> {
 
     #[inline(always)]
     fn run<L: Lanes<T>>(self, l: L) -> f64 {
-        // As many sums as hide the latency of an addition at two loads a cycle.
-        const SUMS: usize = 8;
-        let mut sums = [l.splat(T::default()); SUMS];
-        let blocks = self.data.chunks_exact(SUMS * L::N);
-        let bytes = blocks.len() * SUMS * L::N * size_of::<T>() * self.passes;
+        let mut sums = [[l.splat(T::default()); EACH]; STREAMS];
+        let steps = self.data.len() / (STREAMS * EACH * L::N);
+        let stream = steps * EACH * L::N;
+        let bytes = stream * STREAMS * size_of::<T>() * self.passes;
         let start = Instant::now();
         for _ in 0..self.passes {
-            for block in black_box(self.data).chunks_exact(SUMS * L::N) {
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    // SAFETY: a block has `SUMS` registers.
-                    *sum = l.add(*sum, unsafe { l.load(block.as_ptr().add(i * L::N)) });
+            let data = black_box(self.data).as_ptr();
+            for step in 0..steps {
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        // SAFETY: each of the streams has this step's registers.
+                        let x = unsafe { l.load(data.add(i * stream + (step * EACH + j) * L::N)) };
+                        *sum = l.add(*sum, x);
+                    }
                 }
             }
         }
-        sums.into_iter().for_each(|sum| keep::<T, L>(l, sum));
+        sums.into_iter().flatten().for_each(|sum| keep::<T, L>(l, sum));
         bytes as f64 / start.elapsed().as_secs_f64() / 1e9
     }
 }

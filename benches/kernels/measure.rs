@@ -12,6 +12,9 @@ use crate::table::{Probe, Row, Sample};
 /// Where criterion collects the benchmarks.
 pub type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
+/// Samples of a benchmark.
+const SAMPLES: usize = 15;
+
 /// What an iteration does, and so what limits it.
 #[derive(Clone, Copy)]
 pub enum Work {
@@ -47,8 +50,11 @@ impl Bench {
         mut f: impl FnMut(),
     ) {
         let (name, isa) = (format!("{name} {}", T::NAME), self.isa);
-        let mut row = Row { name: name.clone(), work, level: self.level(work), samples: vec![] };
+        let mut row =
+            Row { name: name.clone(), work, level: self.level(work, threads), samples: vec![] };
         let mut stream = None;
+        // The least that criterion takes, where an iteration lasts a second.
+        group.sample_size(if matches!(work, Work::Flops(n) if n > 1 << 34) { 10 } else { SAMPLES });
         group.throughput(match work {
             Work::Flops(n) => Throughput::Elements(n as u64),
             Work::Reads { bytes, .. } => Throughput::Bytes(bytes as u64),
@@ -75,10 +81,13 @@ impl Bench {
         }
     }
 
-    fn level(&self, work: Work) -> Option<String> {
+    /// The cache that holds a thread's part of the weights.
+    fn level(&self, work: Work, threads: usize) -> Option<String> {
         match work {
             Work::Flops(_) => None,
-            Work::Reads { weights, .. } => Some(level_of(&self.levels, weights).to_owned()),
+            Work::Reads { weights, .. } => {
+                Some(level_of(&self.levels, weights / threads).to_owned())
+            }
         }
     }
 

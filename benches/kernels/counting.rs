@@ -8,7 +8,7 @@ use recurra::simd::{Kernel, Lanes};
 static OPERATIONS: AtomicUsize = AtomicUsize::new(0);
 
 /// Additions, multiplications, divisions and square roots of `kernel` on one element; a fused
-/// multiply-add is two. Comparisons, roundings and what works on bits is not counted.
+/// multiply-add is two. Comparisons and what works on bits is not counted.
 pub fn operations<T: Element>(kernel: impl Kernel<T>) -> usize {
     OPERATIONS.store(0, Relaxed);
     kernel.run(Counting);
@@ -38,11 +38,12 @@ impl<T: Element> Lanes<T> for Counting {
     fn div(self, (): (), (): ()) { Self::count(1) }
     fn sqrt(self, (): ()) { Self::count(1) }
     fn fma(self, (): (), (): (), (): ()) { Self::count(2) }
+    fn fnma(self, (): (), (): (), (): ()) { Self::count(2) }
     fn max(self, (): (), (): ()) {}
-    fn round(self, (): ()) {}
+    fn min(self, (): (), (): ()) {}
     fn abs(self, (): ()) {}
-    fn copysign(self, (): (), (): ()) {}
-    fn pow2(self, (): ()) {}
+    fn with_sign(self, (): (), (): ()) {}
+    fn low_bits_as_exponent(self, (): ()) {}
     fn select_lt(self, (): (), (): (), (): (), (): ()) {}
     unsafe fn load(self, _: *const T) {}
     unsafe fn store(self, _: *mut T, (): ()) {}

@@ -153,7 +153,14 @@ impl<T: Element> Product<T> {
     ) {
         macro_rules! tile {
             ($rows:literal, $panels:literal) => {
-                l.enter(Tile::<T, $rows, $panels> { of: self, row, panel, k0, k })
+                l.enter(Tile::<T, $rows, $panels> {
+                    of: self,
+                    row,
+                    panel,
+                    k0,
+                    k,
+                    last: row + rows == self.m,
+                })
             };
         }
         match (rows, n) {
@@ -201,6 +208,7 @@ struct Tile<'a, T, const R: usize, const P: usize> {
     panel: usize,
     k0: usize,
     k: usize,
+    last: bool,
 }
 
 impl<T: Element, const R: usize, const P: usize> Kernel<T> for Tile<'_, T, R, P> {
@@ -263,6 +271,9 @@ impl<T: Element, const R: usize, const P: usize> Tile<'_, T, R, P> {
         let b = p.panels.wrapping_add(self.panel * p.panel_stride + self.k0 * width);
         for k in 0..self.k {
             let (a, b) = (a.wrapping_add(k * p.a.column), b.wrapping_add(k * width));
+            if P == 1 && R > 3 && self.last {
+                l.prefetch(b.wrapping_add(p.panel_stride));
+            }
             // SAFETY: term k < self.k of R rows and P panels, inside the product.
             unsafe {
                 if P == 1 {

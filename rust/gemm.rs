@@ -9,6 +9,7 @@ use std::ops::Range;
 use crate::buffer::{Parts, with_workspace};
 use crate::error::Result;
 use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
+use crate::panels::pack_line;
 use crate::parallel;
 use crate::simd::{Element, Isa, Kernel, Lanes};
 use crate::view::View;
@@ -36,7 +37,8 @@ impl<T: Element> Gathered<'_, T> {
     }
 }
 
-/// `out[out_row + i, :] = sum over k of left[k, first + i] * right[k, :]` for `i` in `0 .. rows`.
+/// `out[out_row + i, :] = sum over k of left[k, first + i] * right[k, :]` for `i` in `0 .. rows`,
+/// or that much more: a sum goes on from where it is, so it may be taken in parts.
 #[derive(Clone, Copy)]
 pub(crate) struct Outer<'a, T> {
     /// The factor whose columns become rows of the result.
@@ -51,6 +53,8 @@ pub(crate) struct Outer<'a, T> {
     pub out: View<T>,
     /// The result's first row.
     pub out_row: usize,
+    /// The sums start from what the result holds instead of from zero.
+    pub accumulate: bool,
 }
 
 /// Terms of the sum that are packed at once.
@@ -150,9 +154,7 @@ impl<T: Element> Kernel<T> for OuterRun<'_, T> {
             for panel in (0..total).step_by(PANELS) {
                 let count = PANELS.min(total - panel);
                 let columns = (count * width).min(p.right.width - panel * width);
-                if p.left.index.is_empty() {
-                    w.sums.write_bytes(0, p.rows * count * width);
-                }
+                self.start(panel * width, columns, count * width);
                 for k0 in (0..p.left.index.len()).step_by(K_BLOCK) {
                     let k = K_BLOCK.min(p.left.index.len() - k0);
                     self.pack_right(l, panel * width, columns, k0, k);
@@ -174,6 +176,23 @@ impl<T: Element> Kernel<T> for OuterRun<'_, T> {
 }
 
 impl<T: Element> OuterRun<'_, T> {
+    /// What the sums of these columns start from, where it is not the zeros of `block`.
+    #[inline(always)]
+    unsafe fn start(&self, first: usize, columns: usize, row: usize) {
+        let (p, w) = (self.product, &self.memory);
+        // SAFETY: as `run` says.
+        unsafe {
+            if p.left.index.is_empty() || p.accumulate {
+                w.sums.write_bytes(0, p.rows * row);
+            }
+            for i in 0..if p.accumulate { p.rows } else { 0 } {
+                let (from, step) = p.out.line(p.out_row + i, 0);
+                let from = from.wrapping_offset(first as isize * step);
+                pack_line(from.cast_const(), step, w.sums.add(i * row), columns, columns);
+            }
+        }
+    }
+
     #[inline(always)]
     unsafe fn pack_right<L: Lanes<T>>(
         &self, l: L, first: usize, columns: usize, k0: usize, k: usize,
@@ -241,7 +260,8 @@ impl<T: Element> OuterRun<'_, T> {
         let (w, width) = (&self.memory, panel_width(L::N));
         let (left, column) = self.left(l, tile, k);
         let out = w.sums.wrapping_add(rows.start * count * width);
-        let (start, row) = if k0 == 0 { (w.zeros, 0) } else { (out, count * width) };
+        let is_first = k0 == 0 && !self.product.accumulate;
+        let (start, row) = if is_first { (w.zeros, 0) } else { (out, count * width) };
         // SAFETY: as `run` says.
         unsafe {
             Product {

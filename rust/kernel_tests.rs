@@ -117,19 +117,25 @@ fn outer_products_are_plain_sums_whatever_the_threads() {
         index.iter().fold(0.0, |sum, &k| left[(k, i + 2)].mul_add(right[(k, j)], sum))
     });
     for isa in Isa::present() {
-        for threads in [1, 2, 3] {
+        for (threads, cut) in [(1, 0), (2, 17), (3, 280), (1, 300)] {
             let mut out = Array2::zeros((rows + 1, columns));
-            let product = Outer {
-                left: Gathered { start: left.as_ptr(), width: rows + 3, index: &index },
-                first: 2,
-                rows,
-                right: Gathered { start: right.as_ptr(), width: columns, index: &index },
-                out: View::of_mut2(&mut out.view_mut()),
-                out_row: 1,
-            };
-            // SAFETY: the index names rows of both factors; the result has the rows and columns.
-            unsafe { outer_products(isa, &[product], threads).unwrap() };
-            assert!(out.slice(ndarray::s![1.., ..]) == expected, "{} {threads}", isa.name());
+            out.slice_mut(ndarray::s![1.., ..]).fill(f64::NAN);
+            // In two parts: the second goes on where the first one ended.
+            for (index, accumulate) in [(&index[..cut], false), (&index[cut..], true)] {
+                let product = Outer {
+                    left: Gathered { start: left.as_ptr(), width: rows + 3, index },
+                    first: 2,
+                    rows,
+                    right: Gathered { start: right.as_ptr(), width: columns, index },
+                    out: View::of_mut2(&mut out.view_mut()),
+                    out_row: 1,
+                    accumulate,
+                };
+                // SAFETY: the index names rows of both factors; the result has the rows and
+                // columns.
+                unsafe { outer_products(isa, &[product], threads).unwrap() };
+            }
+            assert!(out.slice(ndarray::s![1.., ..]) == expected, "{} {threads} {cut}", isa.name());
             assert!(out.row(0).iter().all(|&x| x == 0.0));
         }
     }

@@ -135,7 +135,8 @@ fn parameters<T: Element>(
     let left = gathered(dy, &index, &mut dy_copy)?;
     let right = gathered(x, &index, &mut x_copy)?;
     let rows = dy.ncols();
-    let product = Outer { left, first: 0, rows, right, out: View::of_mut2(&mut dw), out_row: 0 };
+    let out = View::of_mut2(&mut dw);
+    let product = Outer { left, first: 0, rows, right, out, out_row: 0, accumulate: false };
     let mut sums = zeros(rows, "column sums")?;
     // SAFETY: the index names all rows; shapes were checked; nobody else writes the results.
     unsafe {

@@ -52,7 +52,7 @@ pub(crate) struct Member<'a> {
 
 impl Member<'_> {
     /// A thread that works alone.
-    fn alone() -> Self {
+    pub fn alone() -> Self {
         Self { team: None, index: 0, size: 1, meetings: Cell::new(0) }
     }
 

@@ -4,7 +4,7 @@ mod cases;
 
 use cases::{CELLS, Case};
 use ndarray::{Array2, Zip};
-use recurra::{CellKind, Error, GradientOutputs, Gradients, Outputs, StateGradients};
+use recurra::{CellKind, Error, GradientOutputs, Gradients, Memory, Outputs, StateGradients};
 
 const STEP: f64 = 2e-4;
 
@@ -60,8 +60,10 @@ fn slope(case: &mut Case<f64>, place: Place, i: usize) -> f64 {
 #[test]
 fn gradients_are_those_of_finite_differences() {
     for (cell, kind) in CELLS.into_iter().enumerate() {
-        for reverse in [false, true] {
+        for (reverse, memory) in [(false, Memory::Keep), (true, Memory::Keep), (true, Memory::Low)]
+        {
             let mut case = Case::<f64>::new(cell, [4, 4, 3, 5], reverse);
+            case.memory = memory;
             let saved = case.weights().forward(&case.sequence(1)).unwrap().saved.unwrap();
             let gradients = saved.backward(&case.upstream(), Some(1)).unwrap();
             for (name, place) in ARGUMENTS {

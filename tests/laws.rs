@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use cases::{CELLS, Case};
 use ndarray::{Array, Array2, Array3, Axis, Dimension, Slice, concatenate, s};
-use recurra::{Element, GradientOutputs, Gradients, Isa, Output, Outputs, Sequence};
+use recurra::{Element, GradientOutputs, Gradients, Isa, Memory, Output, Outputs, Sequence};
 
 struct Results<T: Element> {
     out: Output<T>,
@@ -222,21 +222,60 @@ fn a_team_of_threads_does_not_matter() {
     check::<f64>();
 }
 
-law!(instruction_sets_do_not_matter, instruction_sets);
-fn instruction_sets<T: Element>(case: Case<T>) {
+/// What `run` gives on every instruction set.
+fn on_every_set<R>(run: impl Fn() -> R) -> Vec<(&'static str, R)> {
     // Tests that run meanwhile are not disturbed: their results do not depend on the set.
     static CHOICE: Mutex<()> = Mutex::new(());
     let _choice = CHOICE.lock().unwrap_or_else(PoisonError::into_inner);
     let before = Isa::current().unwrap();
     let results = Isa::present().into_iter().map(|isa| {
         isa.make_current();
-        (isa.name(), case.run(2).all())
+        (isa.name(), run())
     });
-    let results: Vec<_> = results.collect();
+    let results = results.collect();
     before.make_current();
+    results
+}
+
+law!(instruction_sets_do_not_matter, instruction_sets);
+fn instruction_sets<T: Element>(case: Case<T>) {
+    let results = on_every_set(|| case.run(2).all());
     for (name, result) in &results {
         assert_eq!(result, &results[0].1, "{name}");
     }
+}
+
+law!(memory_does_not_matter, low_memory);
+fn low_memory<T: Element>(mut case: Case<T>) {
+    let expected = case.run(1).all();
+    case.memory = Memory::Low;
+    for (name, got) in on_every_set(|| case.run(1).all()) {
+        assert_eq!(got, expected, "{name}");
+    }
+}
+
+/// Rows of every length, also without a step, whose steps backward works on in several spans.
+#[test]
+fn memory_and_threads_do_not_matter_in_long_sequences() {
+    fn check<T: Element>() {
+        for (cell, kind) in CELLS.into_iter().enumerate() {
+            let mut case = Case::<T>::new(cell, [60, 127, 9, 19], cell % 2 == 0);
+            assert!(case.lengths.sum() > 3 * 1024 && case.lengths.iter().any(|&n| n == 0));
+            assert!(kind.gates() * 19 * (9 + 10) * case.lengths.sum() as usize > 1 << 20);
+            let expected = case.run(1).all();
+            for memory in [Memory::Keep, Memory::Low] {
+                case.memory = memory;
+                for threads in 1..=4 {
+                    assert!(case.run(threads).all() == expected, "{kind:?} {memory:?} {threads}");
+                }
+                for (name, got) in on_every_set(|| case.run(2).all()) {
+                    assert!(got == expected, "{kind:?} {memory:?} {name}");
+                }
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
 }
 
 law!(the_callers_memory_may_have_any_strides, callers_memory);

@@ -67,12 +67,15 @@ def layer_case(path: Path, line: str, dtype: type = np.float64) -> LayerCase:
     return LayerCase(kind, int(s["num_layers"]), directions, s["lengths"] == "True", arrays)
 
 
-def run_stack(module: ModuleType, case: LayerCase, **options: Any) -> dict[str, np.ndarray]:
+def run_stack(
+    module: ModuleType, case: LayerCase, *, memory: str = "keep", **options: Any
+) -> dict[str, np.ndarray]:
     """Run a case forward and backward and return all that the case expects, by its keys.
 
     `options` (such as n_threads) go to every call.
     """
     cell, fixed = KINDS[case.kind]
+    fixed = fixed | {"memory": memory}
     outputs = _run_forward(getattr(module, f"{cell}_forward"), case, fixed | options)
     grads = _run_backward(getattr(module, f"{cell}_backward"), case, outputs, options)
     y = np.concatenate([out.y for out in outputs[-1]], axis=2)

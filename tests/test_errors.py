@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recurra import functional
+from recurra import functional, reference
 from refusals import (
     BOOL,
     GATES,
@@ -203,10 +203,20 @@ def test_lengths(change: Change, text: str, error: type[Exception]) -> None:
     wrong("reverse", 1, f"{BOOL} int", TypeError),
     wrong("reverse", "no", f"{BOOL} str", TypeError),
     wrong("save", None, f"{BOOL} NoneType", TypeError),
+    wrong("memory", "none", "expected 'keep' or 'low', got 'none'"),
+    wrong("memory", True, "expected 'keep' or 'low', got bool", TypeError),
 )
 def test_options(cell: str, change: Change, text: str, error: type[Exception]) -> None:
     forward = getattr(functional, f"{cell}_forward")
     refused(error, f"{cell}_forward: {text}", forward, **arguments(GATES[cell]) | change)
+
+
+@every_cell
+@pytest.mark.parametrize("module", [functional, reference])
+def test_little_of_nothing_is_kept(cell: str, module: Any) -> None:
+    text = f"{cell}_forward: memory: expected 'keep' with save=False, got 'low'"
+    given = arguments(GATES[cell]) | {"save": False, "memory": "low"}
+    refused(ValueError, text, getattr(module, f"{cell}_forward"), **given)
 
 
 @pytest.mark.parametrize("activation", ["elu", "TANH", "", None, 1])

@@ -73,6 +73,8 @@ def test_only_the_lstm_has_a_projection() -> None:
     wrong("n_threads", -1, f"{THREADS} -1"),
     wrong("reverse", 0, f"{BOOL} int", TypeError),
     wrong("save", 1, f"{BOOL} int", TypeError),
+    wrong("memory", "", "expected 'keep' or 'low', got ''"),
+    wrong("memory", "low", "expected 'keep' with save=False, got 'low'"),
 )
 def test_forward(change: Change, text: str, error: type[Exception]) -> None:
     call = functional.pack("lstm", **weights("lstm")).forward

@@ -36,9 +36,10 @@ def rng_for(*words: object) -> np.random.Generator:
 
 @pytest.mark.usefixtures("isa")
 @every_layer_case
-def test_golden(path: Path, line: str) -> None:
+@pytest.mark.parametrize("memory", ["keep", "low"])
+def test_golden(path: Path, line: str, memory: str) -> None:
     case = layer_case(path, line)
-    assert_close(run_stack(functional, case), case.expected, 1e-10)
+    assert_close(run_stack(functional, case, memory=memory), case.expected, 1e-10)
 
 
 @pytest.mark.usefixtures("isa")
@@ -77,7 +78,7 @@ def test_random_shapes(isa: str, variant: Variant, seed: int) -> None:
     arguments = tame(draw(variant, rng, B=B, T=T, I=I, H=H, bias=list(BIASES)[seed % 4]))
     if seed % 3 == 0:
         arguments.pop("h0")
-    options = drawn_options(rng, B, T)
+    options = drawn_options(rng, B, T) | {"memory": ("keep", "low")[seed % 2]}
     got = run(functional, variant, arguments, seed, **options)
     assert_close(got, run(reference, variant, arguments, seed, **options), 1e-11)
 
@@ -138,7 +139,7 @@ def test_packed_weights_give_the_same_bits(variant: Variant) -> None:
     options = {"lengths": [5, 0, 2, 5], "reverse": True}
     whole = forward(functional, variant, arguments, **options)
     weights = packed(variant, arguments, training=True)
-    y, h_n, c_n, saved = weights.forward(**given, save=True, **options)
+    y, h_n, c_n, saved = weights.forward(**given, save=True, memory="low", **options)
     assert_same_bits(dict(zip(("y", "h_n", "c_n"), (y, h_n, c_n), strict=True)), whole)
     incoming = draw_incoming(whole, rng_for(variant))
     assert_same_bits(

@@ -27,6 +27,7 @@ def check(
     *,
     sizes: dict[str, Any] = SIZES,
     absent: tuple[str, ...] = (),
+    memory: str = "keep",
     incoming: tuple[str, ...] = ("dy", "dh_n", "dc_n"),
     **options: Any,
 ) -> None:
@@ -36,7 +37,7 @@ def check(
         arguments = draw(variant, rng, **sizes)
         arguments = {name: value for name, value in arguments.items() if name not in absent}
         with suppress(KinkError):
-            return compare(variant, arguments, incoming, rng, options)
+            return compare(variant, arguments, incoming, rng, memory, options)
     raise AssertionError("a kink near every draw")
 
 
@@ -45,9 +46,10 @@ def compare(
     arguments: Arrays,
     names: tuple[str, ...],
     rng: np.random.Generator,
+    memory: str,
     options: dict[str, Any],
 ) -> None:
-    output = forward(functional, variant, arguments, **options)
+    output = forward(functional, variant, arguments, memory=memory, **options)
     incoming = {k: v for k, v in draw_incoming(output, rng).items() if k in names}
     grads = backward(functional, variant, output.saved, incoming)
 
@@ -64,8 +66,12 @@ def compare(
 @pytest.mark.parametrize("bias", BIASES)
 @pytest.mark.parametrize("lengths", [None, RAGGED], ids=["full", "ragged"])
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-def test_options(variant: Variant, bias: str, lengths: list[int] | None, reverse: bool) -> None:
-    check(variant, sizes=SIZES | {"bias": bias}, lengths=lengths, reverse=reverse)
+@pytest.mark.parametrize("memory", ["keep", "low"])
+def test_options(
+    variant: Variant, bias: str, lengths: list[int] | None, reverse: bool, memory: str
+) -> None:
+    sizes = SIZES | {"bias": bias}
+    check(variant, sizes=sizes, lengths=lengths, reverse=reverse, memory=memory)
 
 
 @every_variant

@@ -43,10 +43,10 @@ class Case:
     def states(self) -> tuple[str, ...]:
         return tuple(name for name in ("h0", "c0") if name in self.arguments)
 
-    def run(self, n_threads: int | None = None) -> Arrays:
+    def run(self, n_threads: int | None = None, memory: str = "keep") -> Arrays:
         """Return outputs and gradients, the gradients' names with a d in front."""
         options = {"lengths": self.lengths, "reverse": self.reverse, "n_threads": n_threads}
-        output = forward(functional, self.variant, self.arguments, **options)
+        output = forward(functional, self.variant, self.arguments, memory=memory, **options)
         grads = backward(functional, self.variant, output.saved, self.incoming, n_threads=n_threads)
         return arrays(output) | {f"d{name}": v for name, v in arrays(grads).items()}
 
@@ -239,6 +239,36 @@ def test_threads_do_not_matter_when_they_are_used(variant: Variant, dtype: Any, 
     for n_threads in (2, 3, 5):
         assert_same_bits(case.run(n_threads), expected)
     assert_same_bits(of_rows(case.rows([1]).run(), [0]), of_rows(expected, [1]))
+
+
+# --- what is kept
+
+
+@examples
+@given(cases, st.sampled_from(ISAS))
+def test_memory_does_not_matter(case: Case, isa: str) -> None:
+    expected = case.run()
+    with forced_isa(isa):
+        assert_same_bits(case.run(memory="low"), expected)
+
+
+@every_variant
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("states", [True, False], ids=["given", "zero"])
+def test_memory_and_threads_do_not_matter_in_long_sequences(
+    variant: Variant, dtype: Any, states: bool
+) -> None:
+    """Rows of all lengths, also 0, whose steps backward takes in several spans: see `plan.rs`."""
+    case = make(variant, 7, 90, 120, 8, 18, reverse=states, dtype=dtype)
+    case.lengths[:4] = 0, 120, 0, 1
+    assert case.lengths.sum() > 3 * 1024
+    for name in case.states if not states else ():
+        del case.arguments[name]
+    expected = case.run(n_threads=1)
+    for n_threads in (1, 2, 3, 4):
+        assert_same_bits(case.run(n_threads), expected)
+        assert_same_bits(case.run(n_threads, "low"), expected)
+    assert_same_bits(of_rows(case.rows([1]).run(memory="low"), [0]), of_rows(expected, [1]))
 
 
 # --- law 3: instruction sets

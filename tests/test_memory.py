@@ -1,5 +1,6 @@
 """What is kept for backward, what is not, and what happens when there is no memory."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,10 +38,11 @@ def unlimit():
 """
 
 
-def python(code: str) -> list[str]:
+def python(code: str, **environment: str) -> list[str]:
     """Run a program in a process of its own and return the lines that it prints."""
     result = subprocess.run(
         [sys.executable, "-c", PRELUDE + code],
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -67,6 +69,53 @@ def test_what_is_kept(variant: Variant, dtype: type, lengths: list[int] | None) 
         )
         output = forward(functional, variant, arguments, lengths=lengths)
         assert output.saved.nbytes == numbers * np.dtype(dtype).itemsize
+
+
+@every_variant
+@pytest.mark.parametrize("B", [1, 40])
+def test_what_is_kept_with_low_memory(variant: Variant, B: int) -> None:
+    """The inputs, and every eighth step's state at most."""
+    T, I, H = 800, 12, 12
+    arguments = draw(variant, np.random.default_rng(1), B=B, T=T, I=I, H=H)
+    keep, low = (
+        forward(functional, variant, arguments, memory=memory).saved.nbytes
+        for memory in ("keep", "low")
+    )
+    state = arguments["h0"].shape[1] + (H if variant.cell == "lstm" else 0)
+    assert 8 * B * T * I < low <= 8 * B * (T * I + (T // 8) * state)
+    assert keep / low > (1.7 if variant.cell == "rnn" else 4.5)
+
+
+def test_ragged_checkpoints_are_of_the_rows_that_have_the_step() -> None:
+    x, lengths = np.ones((500, 4096, 1)), np.ones(500, int)
+    lengths[7] = 4096
+    saved = functional.gru_forward(
+        x, np.ones((9, 1)), np.ones((9, 3)), lengths=lengths, memory="low"
+    ).saved
+    assert saved.nbytes <= 8 * (lengths.sum() + (500 + 8) * 3)
+
+
+PEAK = """
+x, w = np.ones((16, 2048, 64)), np.ones(({gates} * 64, 64)) / 64
+def train(x):
+    out = {cell}_forward(x, w, w, memory="{memory}", n_threads=1)
+    {cell}_backward(out.saved, out.y, input_gradient=False, n_threads=1)
+    return out.y.nbytes
+train(x[:, :64])
+before = field("VmRSS")
+y = train(x)
+print(field("VmHWM") - before - y)
+"""
+
+
+@needs_statm
+@pytest.mark.parametrize(("cell", "gates"), [("gru", 3), ("lstm", 4)])
+def test_low_memory_takes_a_third_of_a_training_step(cell: str, gates: int) -> None:
+    """All that forward and backward take beside what goes in and comes out."""
+    codes = [PEAK.format(cell=cell, gates=gates, memory=memory) for memory in ("keep", "low")]
+    keep, low = (int(python(code)[0]) for code in codes)
+    assert low > 16 * 2048 * 64 * 8
+    assert keep / low > 3
 
 
 SAVES = """
@@ -164,22 +213,25 @@ def test_nothing_leaks() -> None:
 
 
 # Every amount of free memory from nothing to plenty: each of the allocations is the first to fail
-# at one of them. The arrays are large enough for the allocator to ask the system for each.
+# at one of them. The arrays are large enough for the allocator to ask the system for each, and it
+# is told not to change its mind about what is large.
 SCARCE = """
 n = 1 << 17
-x, w_ih, w_hh, lengths = np.ones((256, n // 256, 2)), {w_ih}, {w_hh}, np.full(256, n // 256)
+x, w_ih, w_hh, lengths = np.ones((n // 32, 32, 2)), {w_ih}, {w_hh}, np.full(n // 32, 32)
 def forward():
-    return {cell}_forward(x, w_ih, w_hh, w_ih[:, 0], lengths=lengths, n_threads=1)
+    return {cell}_forward(
+        x, w_ih, w_hh, w_ih[:, 0], lengths=lengths, memory="{memory}", n_threads=1
+    )
 def backward():
     return {cell}_backward(out.saved, out.y, n_threads=1)
 def step():
     return {cell}_step(many, w_ih, w_hh)
-many = np.ones((4 * n, 2))
+many = np.ones((2 * n, 2))
 out = forward()
 {cell}_forward(x[:1, :1], w_ih, w_hh)
 for call in (forward, backward, step):
     refused = done = 0
-    for more in range(0, 48 << 20, 1 << 20):
+    for more in range(0, 20 << 20, 1 << 19):
         limit(more)
         try:
             call()
@@ -193,8 +245,10 @@ for call in (forward, backward, step):
 
 
 @needs_statm
+@pytest.mark.parametrize("memory", ["keep", "low"])
 @pytest.mark.parametrize(("cell", "gates"), [("rnn", 1), ("gru", 3), ("lstm", 4)])
-def test_running_out_of_memory_is_an_exception(cell: str, gates: int) -> None:
+def test_running_out_of_memory_is_an_exception(cell: str, gates: int, memory: str) -> None:
     weights = {"w_ih": f"np.ones(({gates}, 2)) / 8", "w_hh": f"np.ones(({gates}, 1)) / 8"}
-    lines = python(SCARCE.format(cell=cell, **weights))
+    code = SCARCE.format(cell=cell, memory=memory, **weights)
+    lines = python(code, MALLOC_MMAP_THRESHOLD_="65536")
     assert lines == [f"{call} True True" for call in ("forward", "backward", "step")]

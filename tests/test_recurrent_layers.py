@@ -114,6 +114,20 @@ def test_gradients(kind: str, options: dict[str, Any]) -> None:
     gradcheck(loss, arguments, {name: leaves[name].grad for name in arguments})
 
 
+@pytest.mark.parametrize("kind", LAYERS)
+def test_low_memory_changes_no_bit(kind: str) -> None:
+    x, grads = array(3, 9, 3), []
+    for memory in ("keep", "low"):
+        recurra.manual_seed(4)
+        layer = LAYERS[kind](3, 4, 2, bidirectional=True, dtype=np.float64, memory=memory)
+        y, after = layer(x, lengths=[9, 0, 4])
+        sum((r * r).sum() for r in (y, *parts(after))).backward()
+        with recurra.no_grad():
+            assert bits(layer(x, lengths=[9, 0, 4])[0]) == bits(y)
+        grads.append(bits(*(p.grad for p in layer.parameters())))
+    assert grads[0] == grads[1]
+
+
 def test_an_unused_output_has_no_say() -> None:
     layer, x = recurra.LSTM(2, 3, dtype=np.float64), Tensor(array(1, 2, 2), requires_grad=True)
     _, (_, c) = layer(x)
@@ -280,6 +294,10 @@ def test_steps_take_the_state_of_a_call() -> None:
             "RNN: nonlinearity: expected 'tanh' or 'relu', got 'sin'",
         ),
         (
+            lambda: recurra.GRU(3, 4, memory="less"),
+            "GRU: memory: expected 'keep' or 'low', got 'less'",
+        ),
+        (
             lambda: recurra.LSTM(3, 4, 2, dropout=1),
             "LSTM: dropout: expected 0 <= dropout < 1, got 1",
         ),
@@ -400,4 +418,5 @@ def test_repr() -> None:
     assert repr(layer) == (
         "LSTM(3, 4, num_layers=2, dropout=0.5, bidirectional=True, proj_size=2, dtype=float64)"
     )
+    assert repr(recurra.GRU(3, 4, memory="low")) == "GRU(3, 4, memory=low)"
     assert repr(recurra.GRU(3, 4, reset_after=False).packed()) == "PackedLayer(GRU, 1 cells)"

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _Cell: TypeAlias = Literal["rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before"]
+_Memory: TypeAlias = Literal["keep", "low"]
 _Backward: TypeAlias = Literal["rnn_backward", "lstm_backward", "gru_backward"]
 
 # ---- the process
@@ -80,6 +81,7 @@ class Weights:
         lengths: object = None,
         reverse: bool | None = None,
         save: bool | None = None,
+        memory: _Memory | None = None,
         n_threads: int | None = None,
     ) -> tuple[Array, Array, Array | None, Saved | None]:
         """`y, h_n, c_n, saved`."""
@@ -102,6 +104,7 @@ def forward(
     lengths: object,
     reverse: bool,
     save: bool,
+    memory: _Memory,
     n_threads: int | None,
 ) -> tuple[Array, Array, Array | None, Saved | None]:
     """`y, h_n, c_n, saved`."""

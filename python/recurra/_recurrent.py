@@ -35,6 +35,7 @@ DEFAULTS = {
     "proj_size": 0,
     "reset_after": True,
     "dtype": np.float32,
+    "memory": "keep",
 }
 
 
@@ -67,6 +68,7 @@ class Recurrent(Module):
         bidirectional: bool,
         batch_first: bool,
         dtype: DTypeLike,
+        memory: str,
         proj_size: int = 0,
     ) -> None:
         name = type(self).__name__
@@ -77,6 +79,7 @@ class Recurrent(Module):
         self.dropout = checks.within(name, "dropout", dropout, 0, 1)
         self.bias, self.bidirectional = bool(bias), bool(bidirectional)
         self.dtype = checks.float_dtype(name, dtype)
+        self.memory = checks.one_of(name, "memory", memory, ("keep", "low"))
         self._refuse_combinations(batch_first)
         self._cell = cell
         self._stack = Stack(
@@ -127,12 +130,14 @@ class Recurrent(Module):
     def _run_cell(self, i: int, x: Tensor, *state: Tensor, lengths: object) -> tuple[Tensor, ...]:
         cell, reverse = self._cell, i % self._stack.directions == 1
         inputs = {"x": x, **self._parameters(i), **_named(state)}
+        save = any_requires_grad(inputs.values())
         *outputs, saved = cell.forward(
             **{name: tensor.data for name, tensor in inputs.items()},
             **cell.options,
             lengths=lengths,
             reverse=reverse,
-            save=any_requires_grad(inputs.values()),
+            save=save,
+            memory=self.memory if save else "keep",
         )
 
         def backward(*gradients: Array | None) -> list[Array | None]:

@@ -30,6 +30,14 @@ def read_lengths(operation: str, value: ArrayLike | None, B: int, T: int) -> NDA
     return n
 
 
+def check_memory(operation: str, memory: object, save: bool) -> None:
+    """Refuse what `recurra.functional` refuses; here everything is kept either way."""
+    if memory not in ("keep", "low"):
+        raise ValueError(f"{operation}: memory: expected 'keep' or 'low', got {memory!r}")
+    if memory == "low" and not save:
+        raise ValueError(f"{operation}: memory: expected 'keep' with save=False, got 'low'")
+
+
 def read_inputs(
     operation: str,
     cell: Cell,

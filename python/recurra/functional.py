@@ -8,6 +8,27 @@ Every result has the same bits whatever the batch, padding, number of threads an
 running a sequence step by step gives the bits of the whole. `recurra.reference` holds the same
 functions in plain NumPy.
 
+What forward keeps for backward grows with the length of the sequences. `memory="keep"` keeps the
+inputs, states and gates of every step: for an LSTM `I + 6*H` numbers a row and step, for a GRU
+`I + 5*H`, for an RNN `I + H`. `memory="low"` keeps the `I` inputs and, every eighth step or less
+often, the state; backward then runs the steps in between again, some at a time. It costs about the
+time of a second forward call, a fifth to a third of a training step (more in a batch of one row),
+and changes no bit of any gradient. `saved.nbytes` says what is kept. Without `save` there is
+nothing to keep little of: `memory="low"` is refused then.
+
+Sequences that are too long even for that, or never end, are trained on in windows: each call gets
+the last state of the one before and ends its gradient there (truncated backpropagation through
+time, Williams and Peng 1990).
+
+>>> import numpy as np
+>>> from recurra.functional import lstm_backward, lstm_forward
+>>> x, w_ih, w_hh = np.ones((2, 1000, 3)), np.full((16, 3), 0.1), np.full((16, 4), 0.1)
+>>> state, dw_hh = {}, np.zeros_like(w_hh)
+>>> for window in np.split(x, 10, axis=1):
+...     y, h_n, c_n, saved = lstm_forward(window, w_ih, w_hh, **state, memory="low")
+...     dw_hh += lstm_backward(saved, dy=np.ones_like(y)).dw_hh  # or a step of an optimizer
+...     state = {"h0": h_n, "c0": c_n}
+
 Every function raises `ValueError` for a shape, length or option that does not fit, `TypeError` for
 a dtype or object that does not, and `MemoryError` where there is no memory for a result, before any
 work is done.
@@ -46,6 +67,7 @@ __all__ = [
     "rnn_step",
 ]
 
+Memory = Literal["keep", "low"]
 Cell = Literal["rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before"]
 
 
@@ -61,6 +83,7 @@ def rnn_forward(
     lengths: ArrayLike | None = None,
     reverse: bool = False,
     save: bool = True,
+    memory: Memory = "keep",
     n_threads: int | None = None,
 ) -> RNNOutput:
     """Simple recurrent network (Elman 1990): `h' = act(W_ih x + b_ih + W_hh h + b_hh)`.
@@ -76,6 +99,7 @@ def rnn_forward(
         lengths (B,): steps of each row, integers from 0 to T in any order; all T where absent.
         reverse: run each row from its last step to its first; `y` stays in time order.
         save: keep what `rnn_backward` needs; without it nothing is kept nor allocated for it.
+        memory: `"low"` keeps little and computes the rest again: see the module's text.
         n_threads: threads for this call; `recurra.get_num_threads()` where absent.
 
     Returns:
@@ -91,7 +115,7 @@ def rnn_forward(
     """
     cell = _rnn_cell("rnn_forward", activation)
     y, h_n, _, saved = _core.forward(
-        cell, x, w_ih, w_hh, b_ih, b_hh, None, h0, None, lengths, reverse, save, n_threads
+        cell, x, w_ih, w_hh, b_ih, b_hh, None, h0, None, lengths, reverse, save, memory, n_threads
     )
     return RNNOutput(y, h_n, saved)
 
@@ -169,6 +193,7 @@ def lstm_forward(
     lengths: ArrayLike | None = None,
     reverse: bool = False,
     save: bool = True,
+    memory: Memory = "keep",
     n_threads: int | None = None,
 ) -> LSTMOutput:
     """Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000).
@@ -188,6 +213,7 @@ def lstm_forward(
         lengths (B,): steps of each row, integers from 0 to T in any order; all T where absent.
         reverse: run each row from its last step to its first; `y` stays in time order.
         save: keep what `lstm_backward` needs; without it nothing is kept nor allocated for it.
+        memory: `"low"` keeps little and computes the rest again: see the module's text.
         n_threads: threads for this call; `recurra.get_num_threads()` where absent.
 
     Returns:
@@ -203,7 +229,7 @@ def lstm_forward(
         ((2, 3, 1), [0.0], True)
     """
     y, h_n, c_n, saved = _core.forward(
-        "lstm", x, w_ih, w_hh, b_ih, b_hh, w_hr, h0, c0, lengths, reverse, save, n_threads
+        "lstm", x, w_ih, w_hh, b_ih, b_hh, w_hr, h0, c0, lengths, reverse, save, memory, n_threads
     )
     assert c_n is not None
     return LSTMOutput(y, h_n, c_n, saved)
@@ -292,6 +318,7 @@ def gru_forward(
     lengths: ArrayLike | None = None,
     reverse: bool = False,
     save: bool = True,
+    memory: Memory = "keep",
     n_threads: int | None = None,
 ) -> GRUOutput:
     """Gated recurrent unit (Cho et al. 2014).
@@ -311,6 +338,7 @@ def gru_forward(
         lengths (B,): steps of each row, integers from 0 to T in any order; all T where absent.
         reverse: run each row from its last step to its first; `y` stays in time order.
         save: keep what `gru_backward` needs; without it nothing is kept nor allocated for it.
+        memory: `"low"` keeps little and computes the rest again: see the module's text.
         n_threads: threads for this call; `recurra.get_num_threads()` where absent.
 
     Returns:
@@ -326,7 +354,7 @@ def gru_forward(
     """
     cell = _gru_cell("gru_forward", reset_after)
     y, h_n, _, saved = _core.forward(
-        cell, x, w_ih, w_hh, b_ih, b_hh, None, h0, None, lengths, reverse, save, n_threads
+        cell, x, w_ih, w_hh, b_ih, b_hh, None, h0, None, lengths, reverse, save, memory, n_threads
     )
     return GRUOutput(y, h_n, saved)
 
@@ -407,8 +435,8 @@ def pack(
 
     The result is an immutable snapshot: later changes of the arrays do not reach it. It can be
     shared by threads. `weights.step(x, h, c)` takes `x` (B, I) and returns `(h, c)`, with `c`
-    `None` but for the LSTM; `weights.forward(x, h0, c0, lengths=..., reverse=..., save=...)`
-    returns `(y, h_n, c_n, saved)`.
+    `None` but for the LSTM; `weights.forward(x, h0, c0, lengths=..., reverse=..., save=...,
+    memory=...)` returns `(y, h_n, c_n, saved)`.
 
     Args:
         cell: `"rnn_tanh"`, `"rnn_relu"`, `"lstm"`, `"gru"` (reset after) or `"gru_before"`.

@@ -23,6 +23,9 @@ Parameters, for layer k and with `_reverse` appended for the second direction:
     bias_ih_l{k}, bias_hh_l{k} (G*H,)   not with bias=False
     weight_hr_l{k} (P, H)     projection, of an LSTM with proj_size
 
+`memory="low"` keeps less for backward and computes it again, for the same gradients: see
+`recurra.functional`. It says nothing about calls without gradients, which keep nothing.
+
 All start evenly spread within 1 / sqrt(H), from `recurra.random`.
 """
 
@@ -65,6 +68,7 @@ class RNN(Recurrent):
         bidirectional: bool = False,
         batch_first: bool = True,
         dtype: DTypeLike = np.float32,
+        memory: str = "keep",
     ) -> None:
         self.nonlinearity = checks.one_of("RNN", "nonlinearity", nonlinearity, ("tanh", "relu"))
         cell = Cell(
@@ -86,6 +90,7 @@ class RNN(Recurrent):
             bidirectional=bidirectional,
             batch_first=batch_first,
             dtype=dtype,
+            memory=memory,
         )
 
 
@@ -121,6 +126,7 @@ class LSTM(Recurrent):
         proj_size: int = 0,
         batch_first: bool = True,
         dtype: DTypeLike = np.float32,
+        memory: str = "keep",
     ) -> None:
         cell = Cell(
             gates=4,
@@ -142,6 +148,7 @@ class LSTM(Recurrent):
             proj_size=proj_size,
             batch_first=batch_first,
             dtype=dtype,
+            memory=memory,
         )
 
 
@@ -176,6 +183,7 @@ class GRU(Recurrent):
         bidirectional: bool = False,
         batch_first: bool = True,
         dtype: DTypeLike = np.float32,
+        memory: str = "keep",
     ) -> None:
         self.reset_after = bool(reset_after)
         cell = Cell(
@@ -197,4 +205,5 @@ class GRU(Recurrent):
             bidirectional=bidirectional,
             batch_first=batch_first,
             dtype=dtype,
+            memory=memory,
         )

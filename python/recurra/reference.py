@@ -17,6 +17,7 @@ GRU 3, LSTM 4), `P` output features of a projected LSTM (elsewhere P is H).
                       behind is not looked at; None means T
     reverse           run each row from its last valid step to its first; y[:, t] stays at time t
     save              False keeps nothing for backward
+    memory            "keep" or "low": how much `recurra.functional` keeps, which changes no result
 
 All arrays have one dtype, float32 or float64. A wrong shape, dtype or option raises ValueError.
 The backward functions return the gradients of
@@ -41,7 +42,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._reference_arguments import read, read_inputs, read_lengths, read_state
+from ._reference_arguments import check_memory, read, read_inputs, read_lengths, read_state
 from ._reference_cells import GRU, LSTM, RNN, Arrays, Cell, Weights, affine
 from .results import (
     Array,
@@ -80,6 +81,7 @@ def rnn_forward(
     lengths: ArrayLike | None = None,
     reverse: bool = False,
     save: bool = True,
+    memory: str = "keep",
 ) -> RNNOutput:
     """Run one RNN layer in one direction (Elman 1990); `activation` is "tanh" or "relu".
 
@@ -90,7 +92,7 @@ def rnn_forward(
     ((2, 3, 1), [[0.0], [0.0]])
     """
     cell, w = _rnn("rnn_forward", activation), (w_ih, w_hh, b_ih, b_hh, None)
-    y, (h_n,), saved = _forward("rnn_forward", cell, x, w, (h0,), lengths, reverse, save)
+    y, (h_n,), saved = _forward("rnn_forward", cell, x, w, (h0,), lengths, reverse, save, memory)
     return RNNOutput(y, h_n, saved)
 
 
@@ -139,6 +141,7 @@ def lstm_forward(
     lengths: ArrayLike | None = None,
     reverse: bool = False,
     save: bool = True,
+    memory: str = "keep",
 ) -> LSTMOutput:
     """Run one LSTM layer in one direction (Hochreiter & Schmidhuber 1997, Gers et al. 2000).
 
@@ -150,7 +153,9 @@ def lstm_forward(
     [[0.5], [0.125]]
     """
     w = (w_ih, w_hh, b_ih, b_hh, w_hr)
-    y, (h_n, c_n), saved = _forward("lstm_forward", LSTM, x, w, (h0, c0), lengths, reverse, save)
+    y, (h_n, c_n), saved = _forward(
+        "lstm_forward", LSTM, x, w, (h0, c0), lengths, reverse, save, memory
+    )
     return LSTMOutput(y, h_n, c_n, saved)
 
 
@@ -203,6 +208,7 @@ def gru_forward(
     lengths: ArrayLike | None = None,
     reverse: bool = False,
     save: bool = True,
+    memory: str = "keep",
 ) -> GRUOutput:
     """Run one GRU layer in one direction (Cho et al. 2014). Return y (B, T, H), h_n (B, H), saved.
 
@@ -214,7 +220,7 @@ def gru_forward(
     [[[0.5], [0.25]]]
     """
     cell, w = GRU[bool(reset_after)], (w_ih, w_hh, b_ih, b_hh, None)
-    y, (h_n,), saved = _forward("gru_forward", cell, x, w, (h0,), lengths, reverse, save)
+    y, (h_n,), saved = _forward("gru_forward", cell, x, w, (h0,), lengths, reverse, save, memory)
     return GRUOutput(y, h_n, saved)
 
 
@@ -287,7 +293,9 @@ def _forward(
     lengths: ArrayLike | None,
     reverse: bool,
     save: bool,
+    memory: str,
 ) -> tuple[Array, Arrays, _Saved | None]:
+    check_memory(operation, memory, save)
     x, w, state = read_inputs(operation, cell, "(B, T, I)", x, weights, state)
     B, T, _ = x.shape
     valid = (np.arange(T) < read_lengths(operation, lengths, B, T)[:, None])[:, :, None]

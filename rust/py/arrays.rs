@@ -39,7 +39,7 @@ impl Name {
         format!("{operation}: {argument}: expected {expected}, got {got}")
     }
 
-    fn type_error(self, expected: &str, got: &str) -> PyErr {
+    pub(super) fn type_error(self, expected: &str, got: &str) -> PyErr {
         PyTypeError::new_err(self.error(expected, got))
     }
 }

@@ -3,16 +3,16 @@
 use ndarray::{Axis, Ix1, Ix2, Ix3};
 use numpy::{PyArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
-use pyo3::types::PyBool;
+use pyo3::types::{PyBool, PyString};
 
 use super::arrays::{
-    Name, Number, Precision, array, empty, flag, integers, optional, precision, required, threads,
-    view, view_mut,
+    Name, Number, Precision, array, class, empty, flag, integers, optional, precision, required,
+    threads, view, view_mut,
 };
 use super::backward::Saved;
 use crate::sequence::{CellKind, Function};
 use crate::shape;
-use crate::{Outputs, Parameters, Sequence};
+use crate::{Memory, Outputs, Parameters, Sequence};
 
 type Array<'py, T, D> = Bound<'py, PyArray<T, D>>;
 pub(super) type Object<'py> = Bound<'py, PyAny>;
@@ -146,6 +146,7 @@ fn run_forward<'py, T: Held>(
         lengths: lengths.as_ref().map(view),
         reverse: call.options.reverse,
         save: call.options.save,
+        memory: call.options.memory,
         threads: call.options.n_threads,
     };
     let (rows, steps, sizes) = (x.shape()[0], x.shape()[1], weights.sizes());
@@ -218,20 +219,38 @@ fn make<T: Held>(kind: CellKind, given: &Given<'_, '_>, training: bool) -> PyRes
 struct Options {
     reverse: bool,
     save: bool,
+    memory: Memory,
     n_threads: Option<usize>,
 }
 
 impl Options {
     fn read(
-        kind: CellKind, reverse: &Object<'_>, save: &Object<'_>, n_threads: Option<&Object<'_>>,
+        kind: CellKind, reverse: &Object<'_>, save: &Object<'_>, memory: Option<&Object<'_>>,
+        n_threads: Option<&Object<'_>>,
     ) -> PyResult<Self> {
         let operation = kind.operation(Function::Forward);
         let name = |argument| Name { operation, argument };
         Ok(Self {
             reverse: flag(reverse, name("reverse"))?,
             save: flag(save, name("save"))?,
+            memory: memory.map_or(Ok(Memory::Keep), |memory| kept(memory, name("memory")))?,
             n_threads: threads(n_threads, name("n_threads"))?,
         })
+    }
+}
+
+fn kept(memory: &Object<'_>, name: Name) -> PyResult<Memory> {
+    let names = "'keep' or 'low'";
+    let Ok(text) = memory.cast::<PyString>() else {
+        return Err(name.type_error(names, &class(memory)));
+    };
+    match &*text.to_cow()? {
+        "keep" => Ok(Memory::Keep),
+        "low" => Ok(Memory::Low),
+        _ => {
+            let got = memory.repr()?.to_string();
+            Err(shape::refuse(name.operation, name.argument, names, got).into())
+        }
     }
 }
 
@@ -252,16 +271,18 @@ impl Weights {
         with_precision!(precision(&array(w_ih, name)?, name)?, make(kind, &given, training))
     }
 
-    #[pyo3(signature = (x, h0=None, c0=None, *, lengths=None, reverse=None, save=None, n_threads=None))]
+    #[pyo3(signature = (
+        x, h0=None, c0=None, *, lengths=None, reverse=None, save=None, memory=None, n_threads=None
+    ))]
     #[allow(clippy::too_many_arguments)]
     fn forward<'py>(
         &self, py: Python<'py>, x: &Object<'py>, h0: Option<&Object<'py>>,
         c0: Option<&Object<'py>>, lengths: Option<&Object<'py>>, reverse: Option<&Object<'py>>,
-        save: Option<&Object<'py>>, n_threads: Option<&Object<'py>>,
+        save: Option<&Object<'py>>, memory: Option<&Object<'py>>, n_threads: Option<&Object<'py>>,
     ) -> PyResult<ForwardTuple<'py>> {
         let no = PyBool::new(py, false).to_owned().into_any();
         let (reverse, save) = (reverse.unwrap_or(&no), save.unwrap_or(&no));
-        let options = Options::read(self.kind(), reverse, save, n_threads)?;
+        let options = Options::read(self.kind(), reverse, save, memory, n_threads)?;
         let call = Call { x, h0, c0, lengths, options, like: LIKE_WEIGHTS };
         match &self.0 {
             Either::Single(weights) => run_forward(py, weights, &call),
@@ -297,17 +318,20 @@ fn pack_and_forward<'py, T: Held>(
 }
 
 #[pyfunction]
-#[pyo3(signature = (cell, x, w_ih, w_hh, b_ih, b_hh, w_hr, h0, c0, lengths, reverse, save, n_threads))]
+#[pyo3(signature = (
+    cell, x, w_ih, w_hh, b_ih, b_hh, w_hr, h0, c0, lengths, reverse, save, memory, n_threads
+))]
 #[allow(clippy::too_many_arguments)]
 fn forward<'py>(
     py: Python<'py>, cell: &str, x: &Object<'py>, w_ih: &Object<'py>, w_hh: &Object<'py>,
     b_ih: Option<&Object<'py>>, b_hh: Option<&Object<'py>>, w_hr: Option<&Object<'py>>,
     h0: Option<&Object<'py>>, c0: Option<&Object<'py>>, lengths: Option<&Object<'py>>,
-    reverse: &Object<'py>, save: &Object<'py>, n_threads: Option<&Object<'py>>,
+    reverse: &Object<'py>, save: &Object<'py>, memory: &Object<'py>,
+    n_threads: Option<&Object<'py>>,
 ) -> PyResult<ForwardTuple<'py>> {
     let kind = kind(cell)?;
     let name = Name { operation: kind.operation(Function::Forward), argument: "x" };
-    let options = Options::read(kind, reverse, save, n_threads)?;
+    let options = Options::read(kind, reverse, save, Some(memory), n_threads)?;
     let x = array(x, name)?;
     let given = Given { w_ih, w_hh, b_ih, b_hh, w_hr };
     let call = Call { x: x.as_any(), h0, c0, lengths, options, like: LIKE_X };

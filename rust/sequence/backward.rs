@@ -1,20 +1,25 @@
 //! The gradients of a forward call.
 
+use std::ops::Range;
+
 use ndarray::{
     Array1, Array2, Array3, ArrayView2, ArrayView3, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3,
 };
 
-use crate::buffer::{Buffer, size, with_workspace};
+use crate::buffer::{Parts, with_workspace};
 use crate::cells::Cell;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::parallel;
-use crate::sequence::bptt::{Arrays, Layout, Run};
+use crate::sequence::bptt::{Arrays, Between, Layout, Run};
 use crate::sequence::forward::array;
-use crate::sequence::saved::Saved;
-use crate::sequence::weights::{Function, transposed};
-use crate::sequence::{WithCell, gradients, with_cell};
+use crate::sequence::gradients::Totals;
+use crate::sequence::plan::Task;
+use crate::sequence::saved::{Checkpoints, Histories, Memory, Places, Saved};
+use crate::sequence::weights::{Function, Transposed, transposed};
+use crate::sequence::{WithCell, time_loop as forward, with_cell};
 use crate::shape;
 use crate::simd::Element;
+use crate::team::Member;
 use crate::view::View;
 
 /// The gradients that come in; absent ones are zero.
@@ -175,35 +180,95 @@ impl<T: Element> WithCell<T> for Backward<'_, '_, '_, T> {
     type Output = Result<()>;
 
     fn run<C: Cell<T>>(mut self, cell: C) -> Result<()> {
-        let (saved, packed) = (self.saved, &*self.saved.weights.packed);
-        let transposed = transposed(packed, self.operation)?;
-        let sizes = packed.sizes;
-        let purpose = "gradients of the gates";
-        let reserve = |width: Option<usize>| {
-            let len = width.and_then(|width| size(&[saved.plan.step_rows, width]));
-            Buffer::new(len.ok_or(Error::Memory { purpose, bytes: None })?, purpose)
-        };
-        let gates = reserve(size(&[C::GRADIENTS, sizes.hidden]))?;
-        let projected = reserve(Some(if sizes.projected { sizes.output } else { 0 }))?;
-        let arrays = Arrays {
+        let (saved, plan) = (self.saved, &self.saved.plan);
+        let transposed = transposed(&saved.weights.packed, self.operation)?;
+        let window = Histories::window::<C>(plan, saved.weights.sizes(), saved.memory)?;
+        let between = Between::new::<C>(saved)?;
+        let mut totals = Totals::new::<C>(saved, self.threads)?;
+        for (number, span) in plan.spans.iter().enumerate().rev() {
+            let arrays = self.arrays(&between);
+            parallel::run(plan.tasks.len(), self.threads, |i| {
+                let part = TaskSpan { saved, task: &plan.tasks[i], number, window: &window };
+                part.again(cell)?;
+                part.backward(cell, transposed, &arrays)
+            })?;
+            totals.add::<C>(span, &between, &window, &mut self.outputs)?;
+        }
+        totals.finish::<C>(&mut self.outputs);
+        Ok(())
+    }
+}
+
+impl<T: Element> Backward<'_, '_, '_, T> {
+    fn arrays<'s>(&mut self, between: &'s Between<T>) -> Arrays<'s, T> {
+        Arrays {
             dy: self.upstream.dy.as_ref().map(View::of3),
             dh_n: self.upstream.dh_n.as_ref().map(View::of2),
             dc_n: self.upstream.dc_n.as_ref().map(View::of2),
             dx: self.outputs.dx.as_mut().map(View::of_mut3),
             dh0: View::of_mut2(&mut self.outputs.dh0),
             dc0: self.outputs.dc0.as_mut().map(View::of_mut2),
-            gates: &gates,
-            projected: &projected,
+            between,
+        }
+    }
+}
+
+/// One task in one span.
+struct TaskSpan<'a, T: Element> {
+    saved: &'a Saved<T>,
+    task: &'a Task,
+    number: usize,
+    window: &'a Histories<T>,
+}
+
+impl<T: Element> TaskSpan<'_, T> {
+    fn steps(&self) -> Range<usize> {
+        self.task.clip(&self.saved.plan.spans[self.number])
+    }
+
+    fn places<C: Cell<T>>(&self) -> Places<T> {
+        let (task, saved) = (self.task, self.saved);
+        let (sizes, whole) = (saved.weights.sizes(), &saved.history);
+        let (history, first) = match saved.memory {
+            Memory::Keep => (whole, task.first_step_row as isize),
+            Memory::Low => (self.window, task.first_in_window(self.steps().start)),
         };
-        parallel::run(saved.plan.tasks.len(), self.threads, |i| {
-            let task = &saved.plan.tasks[i];
-            let layout = |start| Layout::new::<C>(start, saved, task, &arrays);
-            with_workspace(layout(None).0, |start| {
-                let places = layout(Some(start)).1;
-                let run = Run { cell, saved, transposed, task, arrays: &arrays, places };
-                T::dispatch(packed.isa, run);
-            })
-        })?;
-        gradients::weights::<T, C>(saved, &gates, &projected, &mut self.outputs, self.threads)
+        Places::saved::<C>(Places::inputs(whole, task, sizes), history, first, task, sizes)
+    }
+
+    /// Runs forward again where little was kept: the same sums, so the same bits.
+    fn again<C: Cell<T>>(&self, cell: C) -> Result<()> {
+        let (saved, task, steps) = (self.saved, self.task, self.steps());
+        if saved.memory == Memory::Keep || steps.is_empty() {
+            return Ok(());
+        }
+        let (packed, places) = (&*saved.weights.packed, self.places::<C>());
+        let checkpoints = Checkpoints { history: &saved.history, plan: &saved.plan };
+        // SAFETY: forward wrote the checkpoint; this part of the window is the task's.
+        unsafe { checkpoints.read(task, self.number, &places) };
+        let cut = |start: Option<*mut T>| {
+            let mut parts = start.map_or_else(Parts::measure, Parts::of);
+            let layout = forward::Layout::new::<C>(&mut parts, places, task, packed);
+            (parts.used(), layout)
+        };
+        with_workspace(cut(None).0, |start| {
+            let (arrays, places, member) = (None, cut(Some(start)).1, &Member::alone());
+            let run = forward::Run { cell, packed, task, arrays, places, steps, member };
+            T::dispatch(packed.isa, run);
+        })
+    }
+
+    fn backward<C: Cell<T>>(
+        &self, cell: C, transposed: &Transposed<T>, arrays: &Arrays<'_, T>,
+    ) -> Result<()> {
+        let (saved, task) = (self.saved, self.task);
+        let packed = &*saved.weights.packed;
+        let layout = |start| Layout::new::<C>(start, saved, task, arrays);
+        with_workspace(layout(None).0, |start| {
+            let (places, layout) = (self.places::<C>(), layout(Some(start)).1);
+            let (span, is_last) = (self.steps(), self.number + 1 == saved.plan.spans.len());
+            let run = Run { cell, saved, transposed, task, arrays, places, layout, span, is_last };
+            T::dispatch(packed.isa, run);
+        })
     }
 }

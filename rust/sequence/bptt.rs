@@ -1,8 +1,11 @@
 //! Backpropagation through time (Werbos, Proceedings of the IEEE 78(10), 1990), written once for
-//! all cells: one task's rows through all steps, backwards.
+//! all cells: one task's rows through the steps of a span, backwards.
 
-use crate::buffer::{Buffer, Parts};
+use std::ops::Range;
+
+use crate::buffer::{Buffer, Parts, size};
 use crate::cells::{Cell, Factor};
+use crate::error::{Error, Result};
 use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
 use crate::sequence::epilogue::{BackwardRows, Sums};
 use crate::sequence::plan::Task;
@@ -20,18 +23,45 @@ pub(super) struct Arrays<'a, T> {
     pub dx: Option<View<T>>,
     pub dh0: View<T>,
     pub dc0: Option<View<T>>,
-    /// `(step rows, GRADIENTS * H)`
-    pub gates: &'a Buffer<T>,
-    /// `(step rows, P)`, projected LSTM only
-    pub projected: &'a Buffer<T>,
+    pub between: &'a Between<T>,
+}
+
+/// What a span leaves for the gradients of the weights and for the span before it.
+pub(super) struct Between<T> {
+    /// Gradients of the gates, `(window rows, GRADIENTS * H)`; a task's first ones are those of the
+    /// span's first step.
+    pub gates: Buffer<T>,
+    /// `(window rows, P)`, projected LSTM only
+    pub projected: Buffer<T>,
+    /// `(B, H)`, for a cell that has a state `c`
+    dc: Buffer<T>,
+    /// `(B, H)`, for a cell in which part of the gradient flows without a product
+    carry: Buffer<T>,
+}
+
+impl<T: Element> Between<T> {
+    pub fn new<C: Cell<T>>(saved: &Saved<T>) -> Result<Self> {
+        let (plan, sizes) = (&saved.plan, saved.weights.sizes());
+        let purpose = "gradients of the gates";
+        let reserve = |rows: usize, width: Option<usize>| {
+            let len = width.and_then(|width| size(&[rows, width]));
+            Buffer::new(len.ok_or(Error::Memory { purpose, bytes: None })?, purpose)
+        };
+        let when = |needed: bool, width: usize| Some(if needed { width } else { 0 });
+        Ok(Self {
+            gates: reserve(plan.window_rows, size(&[C::GRADIENTS, sizes.hidden]))?,
+            projected: reserve(plan.window_rows, when(sizes.projected, sizes.output))?,
+            dc: reserve(plan.rows, when(C::CELL_STATE, sizes.hidden))?,
+            carry: reserve(plan.rows, when(C::CARRY, sizes.hidden))?,
+        })
+    }
 }
 
 /// A task's memory.
 #[derive(Clone, Copy)]
 pub(super) struct Layout<T> {
-    places: Places<T>,
-    /// This task's part of the gate gradients.
-    gates: *mut T,
+    /// The row of this task's window for the first step of the span.
+    window: *mut T,
     projected: *mut T,
     dc: *mut T,
     carry: *mut T,
@@ -57,17 +87,14 @@ impl<T: Element> Layout<T> {
         let dx_row = panels(sizes.input) * width;
         let chunk =
             if arrays.dx.is_some() { rows.max(CHUNK_ROWS.min(task.step_rows())) } else { 0 };
-        let first = task.first_step_row;
-        let state = |needed| if needed { rows.saturating_mul(sizes.hidden) } else { 0 };
+        let (first, between) = (task.first_window_row, arrays.between);
+        let state = |buffer: &Buffer<T>| buffer.ptr().wrapping_add(task.first_row * sizes.hidden);
+        let projected = if sizes.projected { first * sizes.output } else { 0 };
         let layout = Self {
-            places: Places::saved::<C>(&saved.memory, task, sizes),
-            gates: arrays.gates.ptr().wrapping_add(first * C::GRADIENTS * sizes.hidden),
-            projected: match sizes.projected {
-                true => arrays.projected.ptr().wrapping_add(first * sizes.output),
-                false => arrays.projected.ptr(),
-            },
-            dc: parts.take(state(C::CELL_STATE)),
-            carry: parts.take(state(C::CARRY)),
+            window: between.gates.ptr().wrapping_add(first * C::GRADIENTS * sizes.hidden),
+            projected: between.projected.ptr().wrapping_add(projected),
+            dc: state(&between.dc),
+            carry: state(&between.carry),
             sums: parts.take(rows.saturating_mul(groups * width)),
             zeros: parts.take(dx_row.max(groups * width)),
             groups,
@@ -79,14 +106,20 @@ impl<T: Element> Layout<T> {
     }
 }
 
-/// One task: its rows through all steps, backwards.
+/// One task: its rows through the steps of a span, backwards.
 pub(super) struct Run<'a, T: Element, C> {
     pub cell: C,
     pub saved: &'a Saved<T>,
     pub transposed: &'a Transposed<T>,
     pub task: &'a Task,
     pub arrays: &'a Arrays<'a, T>,
-    pub places: Layout<T>,
+    /// What forward left.
+    pub places: Places<T>,
+    pub layout: Layout<T>,
+    /// The task's part of the span.
+    pub span: Range<usize>,
+    /// It is the last span of all tasks, where gradients flow in.
+    pub is_last: bool,
 }
 
 impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
@@ -96,13 +129,19 @@ impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
     fn run<L: Lanes<T>>(self, l: L) {
         let task = self.task;
         // SAFETY: shapes were checked against the arrays, the layout was made for this task, rows
-        // belong to one task each, and forward wrote all that it kept.
+        // belong to one task each, forward wrote all that it kept, and the later span ran before.
         unsafe {
-            self.begin(l);
-            let mut end = task.steps();
-            while end > 0 {
+            self.zeros(l);
+            if self.is_last {
+                self.begin();
+            }
+            let mut end = self.span.end;
+            self.take_over(end);
+            while end > self.span.start {
                 let mut start = end - 1;
-                while start > 0 && task.offset(end) - task.offset(start - 1) <= CHUNK_ROWS {
+                while start > self.span.start
+                    && task.offset(end) - task.offset(start - 1) <= CHUNK_ROWS
+                {
                     start -= 1;
                 }
                 for s in (start..end).rev() {
@@ -113,7 +152,9 @@ impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
                 self.input(l, start, end);
                 end = start;
             }
-            self.finish(l);
+            if self.span.start == 0 {
+                self.finish(l);
+            }
         }
     }
 }
@@ -124,22 +165,40 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     }
 
     fn gates(&self, s: usize) -> *mut T {
-        self.places.gates.wrapping_add(self.task.offset(s) * self.gradient_row())
+        let row = self.task.offset(s) - self.task.offset(self.span.start);
+        self.layout.window.wrapping_add(row * self.gradient_row())
     }
 
     fn projected(&self, s: usize) -> *mut T {
-        self.places.projected.wrapping_add(self.task.offset(s) * self.saved.weights.sizes().output)
+        let row = self.task.offset(s) - self.task.offset(self.span.start);
+        self.layout.projected.wrapping_add(row * self.saved.weights.sizes().output)
+    }
+
+    /// The first stage of a span's last step multiplies what the later span left for its first.
+    #[inline(always)]
+    unsafe fn take_over(&self, end: usize) {
+        let n = self.task.count(end) * self.gradient_row();
+        // SAFETY: as `run` says; the window has room for one step behind the span, and the span
+        // has no fewer rows than that.
+        unsafe { std::ptr::copy(self.gates(self.span.start), self.gates(end), n) };
+    }
+
+    /// What sums start from.
+    #[inline(always)]
+    unsafe fn zeros<L: Lanes<T>>(&self, l: L) {
+        let w = &self.layout;
+        for i in (0..w.dx_row.max(w.sums_row)).step_by(L::N) {
+            // SAFETY: the layout has room for rows of whole panels.
+            unsafe { l.store(w.zeros.add(i), l.splat(T::default())) };
+        }
     }
 
     /// What flows in at the end of every row, and zeros behind the rows of `dx`.
     #[inline(always)]
-    unsafe fn begin<L: Lanes<T>>(&self, l: L) {
-        let (w, a, sizes) = (&self.places, self.arrays, self.saved.weights.sizes());
+    unsafe fn begin(&self) {
+        let (w, a, sizes) = (&self.layout, self.arrays, self.saved.weights.sizes());
         // SAFETY: as `run` says.
         unsafe {
-            for i in (0..w.dx_row.max(w.sums_row)).step_by(L::N) {
-                l.store(w.zeros.add(i), l.splat(T::default()));
-            }
             for (r, &row) in self.task.rows.iter().enumerate() {
                 let state = r * sizes.hidden;
                 if C::CELL_STATE {
@@ -165,7 +224,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     unsafe fn product<L: Lanes<T>>(
         &self, l: L, stage: usize, from: usize, known: usize, sums: &Sums<T>,
     ) {
-        let (w, task, spec) = (&self.places, self.task, &C::BACKWARD[stage]);
+        let (w, task, spec) = (&self.layout, self.task, &C::BACKWARD[stage]);
         let (sizes, panels) = (self.saved.weights.sizes(), &self.transposed.stages[stage]);
         let (group, width) = (sums.first_unit / panel_width(L::N), panel_width(L::N));
         let a = match spec.gates {
@@ -201,7 +260,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
 
     #[inline(always)]
     fn sums<L: Lanes<T>>(&self, _: L, rows: usize, group: usize, units: usize) -> Sums<T> {
-        let (w, width) = (&self.places, panel_width(L::N));
+        let (w, width) = (&self.layout, panel_width(L::N));
         Sums {
             start: w.sums,
             row: w.sums_row,
@@ -215,7 +274,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     /// One stage of one step.
     #[inline(always)]
     unsafe fn stage<L: Lanes<T>>(&self, l: L, stage: usize, s: usize) {
-        let (w, task, sizes) = (&self.places, self.task, self.saved.weights.sizes());
+        let (w, task, sizes) = (&self.layout, self.task, self.saved.weights.sizes());
         let spec = &C::BACKWARD[stage];
         let (from, known) = match spec.factor {
             Factor::Recurrent if s + 1 < task.steps() => (s + 1, task.count(s + 1)),
@@ -223,13 +282,13 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             Factor::Stage => (s, task.count(s)),
         };
         let rows = BackwardRows {
-            h_before: w.places.h_before(task, s),
-            h_after: w.places.h_after(task, s),
+            h_before: self.places.h_before(task, s),
+            h_after: self.places.h_after(task, s),
             output: sizes.output,
-            c_before: w.places.c_before(task, s),
-            c_after: w.places.c_after(task, s),
+            c_before: self.places.c_before(task, s),
+            c_after: self.places.c_after(task, s),
             hidden: sizes.hidden,
-            kept: w.places.kept(task, s),
+            kept: self.places.kept(task, s),
             gradients: self.gates(s),
             gradient_row: self.gradient_row(),
             projected: self.projected(s),
@@ -258,7 +317,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     #[inline(always)]
     unsafe fn input<L: Lanes<T>>(&self, l: L, start: usize, end: usize) {
         let Some(dx) = &self.arrays.dx else { return };
-        let (w, task, sizes) = (&self.places, self.task, self.saved.weights.sizes());
+        let (w, task, sizes) = (&self.layout, self.task, self.saved.weights.sizes());
         let panels = &self.transposed.input;
         let gates = self.gates(start).wrapping_add(C::INPUT_GRADIENTS * sizes.hidden);
         // SAFETY: as `run` says; a chunk has as many rows as the layout has room for.
@@ -290,7 +349,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     #[inline(always)]
     unsafe fn finish<L: Lanes<T>>(&self, l: L) {
         let (w, task, a, sizes) =
-            (&self.places, self.task, self.arrays, self.saved.weights.sizes());
+            (&self.layout, self.task, self.arrays, self.saved.weights.sizes());
         let known = task.count(0);
         // SAFETY: as `run` says.
         unsafe {
@@ -328,7 +387,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                 // SAFETY: as `run` says.
                 unsafe {
                     let (to, n) = (sums.place(r, unit), sums.end_unit - unit);
-                    let carry = pair.load_up_to(self.places.carry.add(r * hidden + unit), n);
+                    let carry = pair.load_up_to(self.layout.carry.add(r * hidden + unit), n);
                     pair.store(to, pair.add(pair.load(to), carry));
                 }
             }

@@ -11,7 +11,7 @@ use crate::chunks::zeros;
 use crate::error::{Error, Result};
 use crate::parallel;
 use crate::sequence::plan::{Plan, Task};
-use crate::sequence::saved::{Memory, Places, Saved};
+use crate::sequence::saved::{Checkpoints, Histories, Memory, Places, Saved};
 use crate::sequence::time_loop::{Arrays, CHUNK_ROWS, Layout, Run};
 use crate::sequence::weights::{Function, Weights, transposed};
 use crate::sequence::{WithCell, with_cell};
@@ -35,6 +35,8 @@ pub struct Sequence<'a, T> {
     pub reverse: bool,
     /// Keeps what backward needs; the weights were packed for training.
     pub save: bool,
+    /// How much is kept; [`Memory::Low`] is refused where nothing is.
+    pub memory: Memory,
     /// Threads for this call; the process's number where absent.
     pub threads: Option<usize>,
 }
@@ -42,7 +44,16 @@ pub struct Sequence<'a, T> {
 impl<'a, T> Sequence<'a, T> {
     /// A whole batch from zero states, nothing kept.
     pub fn new(x: ArrayView3<'a, T>) -> Self {
-        Self { x, h0: None, c0: None, lengths: None, reverse: false, save: false, threads: None }
+        Self {
+            x,
+            h0: None,
+            c0: None,
+            lengths: None,
+            reverse: false,
+            save: false,
+            memory: Memory::Keep,
+            threads: None,
+        }
     }
 }
 
@@ -117,6 +128,7 @@ impl<T: Element> Weights<T> {
         let packed = &*self.packed;
         let operation = packed.kind.operation(function);
         let (q, sizes) = (sequence, packed.sizes);
+        q.memory.check(operation, q.save)?;
         shape::sequence(operation, packed.kind, sizes, &q.x, q.h0.as_ref(), q.c0.as_ref())?;
         let (rows, steps, _) = q.x.dim();
         outputs.check(operation, packed.kind, sizes, rows, steps)?;
@@ -128,8 +140,13 @@ impl<T: Element> Weights<T> {
         let work = packed.kind.gates() * sizes.hidden * (sizes.input + sizes.output);
         let work = work.saturating_mul(rows.saturating_mul(steps));
         let threads = parallel::threads_for(operation, q.threads, work)?;
-        let team = team_size(rows, step, threads);
-        let plan = Plan::new(&lengths, if team > 1 { 1 } else { task_count(rows, threads) })?;
+        let low = q.save && q.memory == Memory::Low;
+        let team = if low { 1 } else { team_size(rows, step, threads) };
+        let tasks = if team > 1 { 1 } else { task_count(rows, threads) };
+        let mut plan = Plan::new(&lengths, tasks)?;
+        if q.save {
+            plan.cut()?;
+        }
         let run = Forward { weights: self, sequence, outputs, plan, threads, team };
         with_cell(packed.kind, sizes.projected, run)
     }
@@ -197,10 +214,11 @@ impl<T: Element> WithCell<T> for Forward<'_, '_, '_, T> {
     fn run<C: Cell<T>>(mut self, cell: C) -> Self::Output {
         let packed = &*self.weights.packed;
         let (q, sizes) = (self.sequence, packed.sizes);
-        let memory = match q.save {
-            true => Some(Memory::new::<C>(&self.plan, sizes)?),
+        let history = match q.save {
+            true => Some(Histories::whole::<C>(&self.plan, sizes, q.memory)?),
             false => None,
         };
+        let low = history.as_ref().filter(|_| q.memory == Memory::Low);
         let arrays = Arrays {
             x: View::of3(&q.x),
             h0: q.h0.as_ref().map(View::of2),
@@ -210,13 +228,18 @@ impl<T: Element> WithCell<T> for Forward<'_, '_, '_, T> {
             c_n: self.outputs.c_n.as_mut().map(View::of_mut2),
             steps: q.x.dim().1,
             reverse: q.reverse,
+            checkpoints: low.map(|history| Checkpoints { history, plan: &self.plan }),
         };
         // A task's workspace is cut into what its threads share and what each has for itself.
         let cut = |start: Option<*mut T>, task: &Task| {
             let mut parts = start.map_or_else(Parts::measure, Parts::of);
-            let places = match &memory {
-                Some(memory) => Places::saved::<C>(memory, task, sizes),
-                None => Places::passing::<C>(&mut parts, task.rows.len(), sizes),
+            let x = history.as_ref().map(|history| Places::inputs(history, task, sizes));
+            let places = match (&history, x, q.memory) {
+                (Some(history), Some(x), Memory::Keep) => {
+                    let first = task.first_step_row as isize;
+                    Places::saved::<C>(x, history, first, task, sizes)
+                }
+                _ => Places::passing::<C>(&mut parts, x, task.rows.len(), sizes),
             };
             let first = Layout::new::<C>(&mut parts, places, task, packed);
             let mut layouts = [first; team::LARGEST];
@@ -230,17 +253,21 @@ impl<T: Element> WithCell<T> for Forward<'_, '_, '_, T> {
             with_workspace(cut(None, task).0, |start| {
                 let layouts = &cut(Some(start), task).1;
                 team::run(self.team, |member| {
-                    let (places, arrays) = (layouts[member.index()], &arrays);
-                    T::dispatch(packed.isa, Run { cell, packed, task, arrays, places, member });
+                    let (places, arrays) = (layouts[member.index()], Some(&arrays));
+                    let steps = 0..task.steps();
+                    let run = Run { cell, packed, task, arrays, places, steps, member };
+                    T::dispatch(packed.isa, run);
                 });
             })
         })?;
-        Ok(memory.map(|memory| Saved {
+        let steps = arrays.steps;
+        Ok(history.map(|history| Saved {
             weights: self.weights.clone(),
             plan: self.plan,
-            steps: arrays.steps,
+            steps,
             reverse: q.reverse,
-            memory,
+            memory: q.memory,
+            history,
         }))
     }
 }

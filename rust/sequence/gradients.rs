@@ -1,8 +1,11 @@
-//! The gradients of weights and biases: large products over all step rows.
+//! The gradients of weights and biases: large products over the step rows of a span at a time,
+//! while the gradients of its gates are in the cache.
 //!
 //! Work is split over the rows of the results, never over the summed index; the sum runs over the
-//! steps in ascending order, and within a step over the batch sorted by length, whatever the
-//! number of tasks and threads.
+//! spans from the last to the first, within a span over the steps in ascending order, and within a
+//! step over the batch sorted by length, whatever the number of tasks and threads.
+
+use std::ops::Range;
 
 use ndarray::ArrayViewMut1;
 
@@ -12,65 +15,111 @@ use crate::chunks::{reserved, zeros};
 use crate::error::Result;
 use crate::gemm::{self, Gathered, Outer};
 use crate::sequence::backward::GradientOutputs;
-use crate::sequence::saved::Saved;
+use crate::sequence::bptt::Between;
+use crate::sequence::saved::{Histories, Memory, Saved};
 use crate::simd::Element;
 use crate::view::View;
 
-/// All of them, into `outputs`.
-pub(super) fn weights<T: Element, C: Cell<T>>(
-    saved: &Saved<T>, gates: &Buffer<T>, projected: &Buffer<T>,
-    outputs: &mut GradientOutputs<'_, T>, threads: usize,
-) -> Result<()> {
-    let sizes = saved.weights.sizes();
-    let h = sizes.hidden;
-    let places = saved.plan.ordered()?;
-    let mut step_rows = reserved(places.len(), "the order of the sums")?;
-    step_rows.extend(places.iter().map(|&(row, _)| row));
-    let mut states = reserved(places.len(), "the order of the sums")?;
-    states.extend(places.iter().map(|&(_, state)| state));
-    let rows = |memory: &Buffer<T>, width, index| Gathered { start: memory.ptr(), width, index };
-    let m = &saved.memory;
-    let x = rows(&m.x, sizes.input, &step_rows);
-    let before = rows(&m.h, sizes.output, &states);
-    let auxiliary = rows(&m.auxiliary, h, &step_rows);
-    let d = rows(gates, C::GRADIENTS * h, &step_rows);
+/// The sums of the spans so far. Those of the weights are in the results themselves.
+pub(super) struct Totals<'a, T: Element> {
+    saved: &'a Saved<T>,
+    threads: usize,
+    /// A number for each gradient column.
+    biases: Vec<T>,
+    /// For each step row of a span, in the order of the sums: its place in the windows, its place
+    /// among all step rows, and that of the state before it in what has the states.
+    in_window: Vec<usize>,
+    in_history: Vec<usize>,
+    states: Vec<usize>,
+}
 
-    let mut products = vec![Outer {
-        left: d,
-        first: C::INPUT_GRADIENTS * h,
-        rows: C::GATES * h,
-        right: x,
-        out: View::of_mut2(&mut outputs.dw_ih),
-        out_row: 0,
-    }];
-    let dw_hh = View::of_mut2(&mut outputs.dw_hh);
-    for (gate, count, column) in runs(C::RECURRENT_GRADIENTS, C::AUXILIARY_GATE) {
-        let right = if C::AUXILIARY_GATE == Some(gate) { auxiliary } else { before };
-        let (first, rows) = (column * h, count * h);
-        products.push(Outer { left: d, first, rows, right, out: dw_hh, out_row: gate * h });
+impl<'a, T: Element> Totals<'a, T> {
+    pub fn new<C: Cell<T>>(saved: &'a Saved<T>, threads: usize) -> Result<Self> {
+        let index = || reserved(saved.plan.window_rows, "the order of the sums");
+        let biases = zeros(C::GRADIENTS * saved.weights.sizes().hidden, "gradients of the biases")?;
+        let (in_window, in_history, states) = (index()?, index()?, index()?);
+        Ok(Self { saved, threads, biases, in_window, in_history, states })
     }
-    if let Some(dw_hr) = &mut outputs.dw_hr {
-        products.push(Outer {
-            left: rows(projected, sizes.output, &step_rows),
-            first: 0,
-            rows: sizes.output,
-            right: auxiliary,
-            out: View::of_mut2(dw_hr),
-            out_row: 0,
+
+    fn order(&mut self, span: &Range<usize>) {
+        self.in_window.clear();
+        self.in_history.clear();
+        self.states.clear();
+        let memory = self.saved.memory;
+        self.saved.plan.each_row(span, |task, s, r| {
+            let window = task.first_in_window(span.start);
+            let (row, state) = (task.offset(s) + r, task.first_row + task.previous_state(r, s));
+            let in_window = |row: usize| (window + row as isize) as usize;
+            self.in_window.push(in_window(row));
+            self.in_history.push(task.first_step_row + row);
+            self.states.push(match memory {
+                Memory::Keep => task.first_step_row + state,
+                Memory::Low => in_window(state),
+            });
         });
     }
-    let isa = saved.weights.packed.isa;
-    // SAFETY: forward and backward wrote all rows that the places name; outputs were checked.
-    unsafe { gemm::outer_products(isa, &products, threads)? };
 
-    let mut sums = zeros(C::GRADIENTS * h, "gradients of the biases")?;
-    if outputs.db_ih.is_some() || outputs.db_hh.is_some() {
-        // SAFETY: as above.
-        unsafe { gemm::column_sums(isa, &d, &mut sums) };
+    /// Adds a span, whose `between` is complete; `window` has what was computed again.
+    pub fn add<C: Cell<T>>(
+        &mut self, span: &Range<usize>, between: &Between<T>, window: &Histories<T>,
+        outputs: &mut GradientOutputs<'_, T>,
+    ) -> Result<()> {
+        self.order(span);
+        let (saved, sizes) = (self.saved, self.saved.weights.sizes());
+        let (h, accumulate) = (sizes.hidden, span.end < saved.plan.end());
+        let rows =
+            |memory: &Buffer<T>, width, index| Gathered { start: memory.ptr(), width, index };
+        let (history, in_history) = match saved.memory {
+            Memory::Keep => (&saved.history, &self.in_history),
+            Memory::Low => (window, &self.in_window),
+        };
+        let x = rows(&saved.history.x, sizes.input, &self.in_history);
+        let before = rows(&history.h, sizes.output, &self.states);
+        let auxiliary = rows(&history.auxiliary, h, in_history);
+        let d = rows(&between.gates, C::GRADIENTS * h, &self.in_window);
+
+        let mut products = vec![Outer {
+            left: d,
+            first: C::INPUT_GRADIENTS * h,
+            rows: C::GATES * h,
+            right: x,
+            out: View::of_mut2(&mut outputs.dw_ih),
+            out_row: 0,
+            accumulate,
+        }];
+        let out = View::of_mut2(&mut outputs.dw_hh);
+        for (gate, count, column) in runs(C::RECURRENT_GRADIENTS, C::AUXILIARY_GATE) {
+            let right = if C::AUXILIARY_GATE == Some(gate) { auxiliary } else { before };
+            let (first, rows, out_row) = (column * h, count * h, gate * h);
+            products.push(Outer { left: d, first, rows, right, out, out_row, accumulate });
+        }
+        if let Some(dw_hr) = &mut outputs.dw_hr {
+            products.push(Outer {
+                left: rows(&between.projected, sizes.output, &self.in_window),
+                first: 0,
+                rows: sizes.output,
+                right: auxiliary,
+                out: View::of_mut2(dw_hr),
+                out_row: 0,
+                accumulate,
+            });
+        }
+        let isa = saved.weights.packed.isa;
+        // SAFETY: forward and backward wrote all rows that the places name; outputs were checked.
+        unsafe { gemm::outer_products(isa, &products, self.threads)? };
+        if outputs.db_ih.is_some() || outputs.db_hh.is_some() {
+            // SAFETY: as above.
+            unsafe { gemm::column_sums(isa, &d, &mut self.biases) };
+        }
+        Ok(())
     }
-    biases(outputs.db_ih.as_mut(), &sums, h, |gate| C::INPUT_GRADIENTS + gate);
-    biases(outputs.db_hh.as_mut(), &sums, h, |gate| C::RECURRENT_GRADIENTS[gate]);
-    Ok(())
+
+    /// Writes the gradients of the biases.
+    pub fn finish<C: Cell<T>>(&self, outputs: &mut GradientOutputs<'_, T>) {
+        let (sums, h) = (&self.biases, self.saved.weights.sizes().hidden);
+        biases(outputs.db_ih.as_mut(), sums, h, |gate| C::INPUT_GRADIENTS + gate);
+        biases(outputs.db_hh.as_mut(), sums, h, |gate| C::RECURRENT_GRADIENTS[gate]);
+    }
 }
 
 /// Runs of gates whose gradient columns lie side by side and that share a factor: the first gate,

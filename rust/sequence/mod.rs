@@ -15,7 +15,7 @@ pub(crate) use weights::Function;
 
 pub use backward::{GradientOutputs, Gradients, StateGradients};
 pub use forward::{Output, Outputs, Sequence};
-pub use saved::Saved;
+pub use saved::{Memory, Saved};
 pub use weights::{CellKind, Parameters, Weights};
 
 use crate::cells::{Cell, GruAfter, GruBefore, Lstm, Rnn};

@@ -5,11 +5,19 @@
 //! too, and all tasks have about the same work. A task's step rows lie one behind the other in
 //! memory: `offset(s)` rows precede those of step `s`.
 
+use std::ops::Range;
+
 use crate::chunks::reserved;
 use crate::error::Result;
 
 /// What there was no memory for.
 const ORDER: &str = "the order of the rows";
+
+/// Step rows of a span: enough for large products, few enough that the gradients of the gates
+/// wait in the cache for them.
+const SPAN_ROWS: usize = 1024;
+/// Steps of a span on average, at least: what is done once a span is little beside the steps.
+const SPAN_STEPS: usize = 8;
 
 /// The rows of one task.
 pub struct Task {
@@ -23,6 +31,12 @@ pub struct Task {
     pub first_step_row: usize,
     /// Rows of all tasks before this one.
     pub first_row: usize,
+    /// Where this task's part of a window starts: memory for the step rows of one span at a time,
+    /// and for one step more.
+    pub first_window_row: usize,
+    /// Where this task's part of the checkpoints starts: a row for every row that has a span's
+    /// first step.
+    pub first_checkpoint: usize,
 }
 
 impl Task {
@@ -58,6 +72,23 @@ impl Task {
         end.clamp(s + 1, self.steps())
     }
 
+    /// The part of a span in which this task has steps.
+    pub fn clip(&self, span: &Range<usize>) -> Range<usize> {
+        span.start.min(self.steps())..span.end.min(self.steps())
+    }
+
+    /// The row of a window, whose first step is `start`, at which the task's first step row would
+    /// be: below zero if the window starts later.
+    pub fn first_in_window(&self, start: usize) -> isize {
+        self.first_window_row as isize - self.offsets[start] as isize
+    }
+
+    /// Step rows of a span.
+    pub fn rows_of(&self, span: &Range<usize>) -> usize {
+        let span = self.clip(span);
+        self.offsets[span.end] - self.offsets[span.start]
+    }
+
     /// The row of the state history before step `s` of row `r`: histories hold the task's initial
     /// states first and then one row a step row.
     pub fn previous_state(&self, r: usize, s: usize) -> usize {
@@ -71,11 +102,6 @@ impl Task {
     pub fn next_state(&self, s: usize) -> usize {
         self.rows.len() + self.offsets[s]
     }
-
-    /// Where this task's part of a state history starts.
-    pub fn first_state(&self) -> usize {
-        self.first_row + self.first_step_row
-    }
 }
 
 /// All tasks of a call.
@@ -86,6 +112,12 @@ pub struct Plan {
     pub rows: usize,
     /// Step rows of all tasks: the sum of all lengths.
     pub step_rows: usize,
+    /// The spans of time that backward works on, first to last; see `cut`.
+    pub spans: Vec<Range<usize>>,
+    /// Rows of all tasks' windows.
+    pub window_rows: usize,
+    /// Rows of all tasks' checkpoints.
+    pub checkpoints: usize,
 }
 
 impl Plan {
@@ -98,7 +130,14 @@ impl Plan {
         // allocates, and aborts the process when it cannot.
         order.sort_unstable_by_key(|&row: &usize| (std::cmp::Reverse(lengths[row]), row));
         let tasks = tasks.clamp(1, rows.max(1));
-        let mut plan = Self { tasks: reserved(tasks, ORDER)?, rows, step_rows: 0 };
+        let mut plan = Self {
+            tasks: reserved(tasks, ORDER)?,
+            rows,
+            step_rows: 0,
+            spans: Vec::new(),
+            window_rows: 0,
+            checkpoints: 0,
+        };
         let mut first_row = 0;
         for i in 0..tasks {
             let task = task(&order, lengths, i, tasks, plan.step_rows, first_row)?;
@@ -109,22 +148,57 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Every step row in an order that does not depend on the number of tasks: by step, then by
-    /// the place in the sorted batch. For each, its place among the step rows and the place of its
-    /// previous state in the state history.
-    pub fn ordered(&self) -> Result<Vec<(usize, usize)>> {
-        let mut places = reserved(self.step_rows, ORDER)?;
-        let steps = self.tasks.iter().map(Task::steps).max().unwrap_or(0);
+    /// Steps of the longest row: the end of the last span.
+    pub fn end(&self) -> usize {
+        self.tasks.iter().map(Task::steps).max().unwrap_or(0)
+    }
+
+    /// Cuts time into spans for backward, at least one, of about equally many step rows.
+    ///
+    /// Sums are taken span by span, so spans depend on the lengths alone, never on the tasks.
+    pub fn cut(&mut self) -> Result<()> {
+        let steps = self.end();
+        let most = self.step_rows.div_ceil(SPAN_ROWS).min(steps / SPAN_STEPS).max(1);
+        let (each, more) = (self.step_rows / most, self.step_rows % most);
+        self.spans = reserved(most, ORDER)?;
+        let (mut start, mut rows) = (0, 0);
         for s in 0..steps {
-            let most = self.tasks[0].count(s);
-            for r in 0..most {
+            rows += self.tasks.iter().map(|task| task.count(s)).sum::<usize>();
+            let end = self.spans.len() + 1;
+            if rows >= end * each + end.min(more) {
+                self.spans.push(start..s + 1);
+                start = s + 1;
+            }
+        }
+        if steps == 0 {
+            self.spans.push(0..0);
+        }
+        self.place_windows();
+        Ok(())
+    }
+
+    fn place_windows(&mut self) {
+        for task in &mut self.tasks {
+            let rows = |span: &Range<usize>| task.rows_of(span) + task.count(span.end);
+            let window = self.spans.iter().map(rows).max().unwrap_or(0);
+            let checkpoints: usize = self.spans.iter().map(|span| task.count(span.start)).sum();
+            task.first_window_row = self.window_rows;
+            task.first_checkpoint = self.checkpoints;
+            self.window_rows += window;
+            self.checkpoints += checkpoints;
+        }
+    }
+
+    /// Calls `f(task, s, r)` for every step row of a span in an order that does not depend on the
+    /// number of tasks: by step, then by the place in the sorted batch.
+    pub fn each_row(&self, span: &Range<usize>, mut f: impl FnMut(&Task, usize, usize)) {
+        for s in span.clone() {
+            for r in 0..self.tasks[0].count(s) {
                 for task in self.tasks.iter().filter(|task| r < task.count(s)) {
-                    let state = task.first_state() + task.previous_state(r, s);
-                    places.push((task.first_step_row + task.offset(s) + r, state));
+                    f(task, s, r);
                 }
             }
         }
-        Ok(places)
     }
 }
 
@@ -148,7 +222,15 @@ fn task(
         offset += active;
     }
     offsets.push(offset);
-    Ok(Task { rows, lengths: sorted, offsets, first_step_row, first_row })
+    Ok(Task {
+        rows,
+        lengths: sorted,
+        offsets,
+        first_step_row,
+        first_row,
+        first_window_row: 0,
+        first_checkpoint: 0,
+    })
 }
 
 #[cfg(test)]
@@ -172,16 +254,13 @@ mod tests {
     fn the_order_of_sums_does_not_depend_on_the_tasks() {
         let lengths = [4, 1, 0, 3, 3, 2, 4];
         let row_and_step = |tasks| {
-            let plan = Plan::new(&lengths, tasks).unwrap();
-            let mut named = vec![(0, 0); plan.step_rows];
-            for task in &plan.tasks {
-                for s in 0..task.steps() {
-                    for r in 0..task.count(s) {
-                        named[task.first_step_row + task.offset(s) + r] = (task.rows[r], s);
-                    }
-                }
+            let mut plan = Plan::new(&lengths, tasks).unwrap();
+            plan.cut().unwrap();
+            let mut rows = vec![];
+            for span in plan.spans.iter().rev() {
+                plan.each_row(span, |task, s, r| rows.push((task.rows[r], s)));
             }
-            plan.ordered().unwrap().iter().map(|&(place, _)| named[place]).collect::<Vec<_>>()
+            rows
         };
         let one = row_and_step(1);
         assert_eq!(one.len(), 17);
@@ -194,6 +273,35 @@ mod tests {
     fn an_empty_batch_has_one_empty_task() {
         let plan = Plan::new(&[], 4).unwrap();
         assert_eq!((plan.tasks.len(), plan.step_rows, plan.tasks[0].steps()), (1, 0, 0));
+    }
+
+    #[test]
+    fn spans_do_not_depend_on_the_tasks_and_windows_hold_them() {
+        for lengths in [vec![700; 9], vec![4000, 3, 0, 900], vec![20; 300], vec![5; 900], vec![]] {
+            let cut = |tasks| {
+                let mut plan = Plan::new(&lengths, tasks).unwrap();
+                plan.cut().unwrap();
+                plan
+            };
+            let (one, longest) = (cut(1), lengths.iter().copied().max().unwrap_or(0));
+            assert_eq!((one.spans[0].start, one.spans[one.spans.len() - 1].end), (0, longest));
+            assert!(one.spans.windows(2).all(|pair| pair[0].end == pair[1].start));
+            for plan in [2, 3, 7].map(cut) {
+                assert_eq!(plan.spans, one.spans);
+                for (i, task) in plan.tasks.iter().enumerate() {
+                    let after =
+                        plan.tasks.get(i + 1).map_or(plan.window_rows, |t| t.first_window_row);
+                    let rows = plan.spans.iter().map(|span| task.rows_of(span)).max();
+                    assert!(rows.unwrap() <= after - task.first_window_row);
+                }
+            }
+        }
+        let spans = |lengths: &[usize]| {
+            let mut plan = Plan::new(lengths, 1).unwrap();
+            plan.cut().unwrap();
+            plan.spans.len()
+        };
+        assert_eq!([spans(&[1024]), spans(&[1025]), spans(&[9; 900])], [1, 2, 1]);
     }
 
     #[test]

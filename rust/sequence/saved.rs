@@ -1,12 +1,39 @@
 //! What forward keeps for backward, and where a step's rows lie in it.
 
+use std::ops::Range;
+
 use crate::buffer::{Buffer, Parts, size};
 use crate::cells::Cell;
 use crate::error::{Error, Result};
 use crate::sequence::plan::{Plan, Task};
 use crate::sequence::weights::Weights;
-use crate::shape::Sizes;
+use crate::shape::{self, Sizes};
 use crate::simd::Element;
+
+/// How much forward keeps for backward, and so how much backward has to do. Gradients have the same
+/// bits either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Memory {
+    /// The inputs, the states and the gates of all steps: the fastest.
+    #[default]
+    Keep,
+    /// The inputs, and the states of a few steps; backward runs the steps between them again. That
+    /// takes as long as forward does, and an LSTM with `I = H` keeps a sixth.
+    Low,
+}
+
+impl Memory {
+    /// Refuses to keep little of nothing.
+    pub(super) fn check(self, operation: &'static str, save: bool) -> Result<()> {
+        match (self, save) {
+            (Self::Low, false) => {
+                let expected = "'keep' with save=False";
+                Err(shape::refuse(operation, "memory", expected, "'low'".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// What one forward call kept: an immutable private copy, for any number of backward calls.
 ///
@@ -16,7 +43,8 @@ pub struct Saved<T: Element> {
     pub(super) plan: Plan,
     pub(super) steps: usize,
     pub(super) reverse: bool,
-    pub(super) memory: Memory<T>,
+    pub(super) memory: Memory,
+    pub(super) history: Histories<T>,
 }
 
 impl<T: Element> Saved<T> {
@@ -37,14 +65,15 @@ impl<T: Element> Saved<T> {
 
     /// Bytes that it holds, without the weights.
     pub fn bytes(&self) -> usize {
-        let m = &self.memory;
+        let m = &self.history;
         let all = [&m.x, &m.h, &m.c, &m.kept, &m.auxiliary];
         all.iter().map(|buffer| buffer.len() * size_of::<T>()).sum()
     }
 }
 
-/// Histories of all step rows; states have one row more for each row of the batch.
-pub(super) struct Memory<T> {
+/// Rows for step rows and for states: of the whole sequence, or of one span at a time. States have
+/// one row more for each row of the batch.
+pub(super) struct Histories<T> {
     pub x: Buffer<T>,
     pub h: Buffer<T>,
     pub c: Buffer<T>,
@@ -52,21 +81,41 @@ pub(super) struct Memory<T> {
     pub auxiliary: Buffer<T>,
 }
 
-impl<T: Element> Memory<T> {
-    pub fn new<C: Cell<T>>(plan: &Plan, sizes: Sizes) -> Result<Self> {
-        let purpose = "what backward needs";
+impl<T: Element> Histories<T> {
+    /// For what forward keeps.
+    pub fn whole<C: Cell<T>>(plan: &Plan, sizes: Sizes, memory: Memory) -> Result<Self> {
+        let rows = plan.step_rows;
+        let (states, gates) = match memory {
+            Memory::Keep => (rows + plan.rows, rows),
+            Memory::Low => (plan.checkpoints, 0),
+        };
+        Self::new::<C>([rows, states, gates], sizes, "what backward needs")
+    }
+
+    /// For what backward computes again of one span: nothing where all was kept.
+    pub fn window<C: Cell<T>>(plan: &Plan, sizes: Sizes, memory: Memory) -> Result<Self> {
+        let rows = plan.window_rows;
+        let (states, gates) = match memory {
+            Memory::Keep => (0, 0),
+            Memory::Low => (rows + plan.rows, rows),
+        };
+        Self::new::<C>([0, states, gates], sizes, "a span of what backward needs")
+    }
+
+    fn new<C: Cell<T>>(
+        [inputs, states, gates]: [usize; 3], sizes: Sizes, purpose: &'static str,
+    ) -> Result<Self> {
         let reserve = |rows: usize, width: Option<usize>| {
             let len = width.and_then(|width| size(&[rows, width]));
             Buffer::new(len.ok_or(Error::Memory { purpose, bytes: None })?, purpose)
         };
-        let states = plan.step_rows + plan.rows;
-        let when = |needed: bool, width: usize| if needed { Some(width) } else { Some(0) };
+        let when = |needed: bool| Some(if needed { sizes.hidden } else { 0 });
         Ok(Self {
-            x: reserve(plan.step_rows, Some(sizes.input))?,
+            x: reserve(inputs, Some(sizes.input))?,
             h: reserve(states, Some(sizes.output))?,
-            c: reserve(states, when(C::CELL_STATE, sizes.hidden))?,
-            kept: reserve(plan.step_rows, size(&[C::KEPT, sizes.hidden]))?,
-            auxiliary: reserve(plan.step_rows, when(has_auxiliary::<T, C>(), sizes.hidden))?,
+            c: reserve(states, when(C::CELL_STATE))?,
+            kept: reserve(gates, size(&[C::KEPT, sizes.hidden]))?,
+            auxiliary: reserve(gates, when(has_auxiliary::<T, C>()))?,
         })
     }
 }
@@ -75,11 +124,68 @@ pub(super) fn has_auxiliary<T: Element, C: Cell<T>>() -> bool {
     C::FORWARD.iter().any(|stage| stage.gives_auxiliary)
 }
 
+/// The states before each span, for the rows that have its first step: where backward starts from
+/// if nothing but the inputs was kept beside.
+#[derive(Clone, Copy)]
+pub(super) struct Checkpoints<'a, T> {
+    pub history: &'a Histories<T>,
+    pub plan: &'a Plan,
+}
+
+impl<T: Element> Checkpoints<'_, T> {
+    /// The row where a task's checkpoint before a span starts, and how many there are.
+    fn rows(&self, task: &Task, span: usize) -> (usize, usize) {
+        let count = |span: &Range<usize>| task.count(span.start);
+        let before: usize = self.plan.spans[..span].iter().map(count).sum();
+        (task.first_checkpoint + before, count(&self.plan.spans[span]))
+    }
+
+    /// Keeps the states before a span.
+    ///
+    /// # Safety
+    /// `places` has the states before the span's first step, and nobody else has this task.
+    pub unsafe fn write(&self, task: &Task, span: usize, places: &Places<T>) {
+        let ((row, count), start) = (self.rows(task, span), self.plan.spans[span].start);
+        for (buffer, width, from) in self.states(places, task, start) {
+            // SAFETY: the caller vouches for both; the task has `count` rows of checkpoints here.
+            unsafe {
+                let to = buffer.ptr().wrapping_add(row * width);
+                std::ptr::copy_nonoverlapping(from.cast_const(), to, count * width);
+            }
+        }
+    }
+
+    /// Puts the states before a span where its first step looks for them.
+    ///
+    /// # Safety
+    /// Forward wrote the checkpoint; `places` has room for states, and nobody else has this task.
+    pub unsafe fn read(&self, task: &Task, span: usize, places: &Places<T>) {
+        let ((row, count), start) = (self.rows(task, span), self.plan.spans[span].start);
+        for (buffer, width, to) in self.states(places, task, start) {
+            // SAFETY: as in `write`.
+            unsafe {
+                let from = buffer.ptr().wrapping_add(row * width);
+                std::ptr::copy_nonoverlapping(from.cast_const(), to, count * width);
+            }
+        }
+    }
+
+    /// For `h` and `c`: all checkpoints, the width of a row, and the place of the states before
+    /// step `s`.
+    fn states(
+        &self, places: &Places<T>, task: &Task, s: usize,
+    ) -> [(&Buffer<T>, usize, *mut T); 2] {
+        let (h, c) = (&self.history.h, &self.history.c);
+        let hidden = if c.len() > 0 { places.sizes.hidden } else { 0 };
+        [(h, places.sizes.output, places.h_before(task, s)), (c, hidden, places.c_before(task, s))]
+    }
+}
+
 /// The memory of one task: its part of the histories, or two alternating rows of states.
 #[derive(Clone, Copy)]
 pub(super) struct Places<T> {
-    /// Null when nothing is kept.
-    x: *mut T,
+    /// Absent when the inputs are not kept.
+    x: Option<*mut T>,
     h: *mut T,
     c: *mut T,
     kept: *mut T,
@@ -91,19 +197,27 @@ pub(super) struct Places<T> {
 }
 
 impl<T: Element> Places<T> {
-    /// Inside the histories.
-    pub fn saved<C: Cell<T>>(memory: &Memory<T>, task: &Task, sizes: Sizes) -> Self {
-        let states = task.first_state();
-        let at = |buffer: &Buffer<T>, row: usize, width: usize| {
-            buffer.ptr().wrapping_add(if buffer.len() > 0 { row * width } else { 0 })
+    /// The inputs of a task in memory for all of them.
+    pub fn inputs(history: &Histories<T>, task: &Task, sizes: Sizes) -> *mut T {
+        history.x.ptr().wrapping_add(task.first_step_row * sizes.input)
+    }
+
+    /// Inside histories, in which the task's step rows start at `first`: below zero where they are
+    /// a window that starts later.
+    pub fn saved<C: Cell<T>>(
+        x: *mut T, history: &Histories<T>, first: isize, task: &Task, sizes: Sizes,
+    ) -> Self {
+        let at = |buffer: &Buffer<T>, row: isize, width: usize| {
+            buffer.ptr().wrapping_offset(if buffer.len() > 0 { row * width as isize } else { 0 })
         };
+        let first_state = first + task.first_row as isize;
         let kept_width = C::KEPT * sizes.hidden;
         Self {
-            x: at(&memory.x, task.first_step_row, sizes.input),
-            h: at(&memory.h, states, sizes.output),
-            c: at(&memory.c, states, sizes.hidden),
-            kept: at(&memory.kept, task.first_step_row, kept_width),
-            auxiliary: at(&memory.auxiliary, task.first_step_row, sizes.hidden),
+            x: Some(x),
+            h: at(&history.h, first_state, sizes.output),
+            c: at(&history.c, first_state, sizes.hidden),
+            kept: at(&history.kept, first, kept_width),
+            auxiliary: at(&history.auxiliary, first, sizes.hidden),
             keeps: true,
             sizes,
             kept_width,
@@ -112,12 +226,14 @@ impl<T: Element> Places<T> {
     }
 
     /// In a workspace: only what the next step needs.
-    pub fn passing<C: Cell<T>>(parts: &mut Parts<T>, rows: usize, sizes: Sizes) -> Self {
+    pub fn passing<C: Cell<T>>(
+        parts: &mut Parts<T>, x: Option<*mut T>, rows: usize, sizes: Sizes,
+    ) -> Self {
         let reread = C::FORWARD.iter().any(|stage| !stage.reads_kept.is_empty());
         let kept_width = if reread { C::KEPT * sizes.hidden } else { 0 };
         let when = |needed: bool| if needed { rows.saturating_mul(sizes.hidden) } else { 0 };
         Self {
-            x: std::ptr::null_mut(),
+            x,
             h: parts.take(rows.saturating_mul(2 * sizes.output)),
             c: parts.take(when(C::CELL_STATE)),
             kept: parts.take(rows.saturating_mul(kept_width)),
@@ -131,7 +247,7 @@ impl<T: Element> Places<T> {
 
     /// Rows of `x` of the steps from `s` on, if they are kept.
     pub fn x(&self, task: &Task, s: usize) -> Option<*mut T> {
-        self.keeps.then(|| self.x.wrapping_add(task.offset(s) * self.sizes.input))
+        self.x.map(|x| x.wrapping_add(task.offset(s) * self.sizes.input))
     }
 
     /// Whether gates are kept, for backward or for the next stage.

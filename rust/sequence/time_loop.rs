@@ -1,11 +1,13 @@
 //! The time loop, written once for all cells: one task's rows through all steps.
 
+use std::ops::Range;
+
 use crate::buffer::Parts;
 use crate::cells::{Cell, Factor};
 use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
 use crate::sequence::epilogue::{ForwardRows, Sums};
 use crate::sequence::plan::Task;
-use crate::sequence::saved::Places;
+use crate::sequence::saved::{Checkpoints, Places};
 use crate::sequence::weights::{Packed, input_panels};
 use crate::simd::{Element, Kernel, Lanes};
 use crate::team::Member;
@@ -19,7 +21,7 @@ pub(super) const CHUNK_ROWS: usize = 96;
 const SUMS_BYTES: usize = 8 << 10;
 
 /// The caller's arrays.
-pub(super) struct Arrays<T> {
+pub(super) struct Arrays<'a, T> {
     pub x: View<T>,
     pub h0: Option<View<T>>,
     pub c0: Option<View<T>>,
@@ -28,6 +30,7 @@ pub(super) struct Arrays<T> {
     pub c_n: Option<View<T>>,
     pub steps: usize,
     pub reverse: bool,
+    pub checkpoints: Option<Checkpoints<'a, T>>,
 }
 
 /// A task's memory.
@@ -81,7 +84,7 @@ pub(super) fn groups_at_once<T>(rows: usize, group_width: usize, all: usize) -> 
     (SUMS_BYTES / (rows.max(1) * group_width * size_of::<T>())).clamp(1, all.max(1))
 }
 
-/// One task: its rows through all steps, or one thread's part of that.
+/// One task: its rows through all steps, or again through some; or one thread's part of that.
 ///
 /// The threads of a team share a task's places. Each computes its groups of units, of everything
 /// that has units, and reads what others computed after they have met.
@@ -89,9 +92,11 @@ pub(super) struct Run<'a, T: Element, C> {
     pub cell: C,
     pub packed: &'a Packed<T>,
     pub task: &'a Task,
-    pub arrays: &'a Arrays<T>,
+    /// Absent where steps run again: the inputs and the first states are in their places.
+    pub arrays: Option<&'a Arrays<'a, T>>,
     pub places: Layout<T>,
     pub member: &'a Member<'a>,
+    pub steps: Range<usize>,
 }
 
 impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
@@ -104,9 +109,9 @@ impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
         // belong to one task each, and units to one thread.
         unsafe {
             self.begin(l);
-            let mut s = 0;
-            while s < task.steps() {
-                let end = task.chunk_end(s, CHUNK_ROWS);
+            let mut s = self.steps.start;
+            while s < self.steps.end {
+                let end = task.chunk_end(s, CHUNK_ROWS).min(self.steps.end);
                 self.project(l, s, end);
                 for step in s..end {
                     self.step(l, step, task.offset(step) - task.offset(s));
@@ -131,8 +136,8 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             for i in (0..self.places.sums_row).step_by(L::N) {
                 l.store(self.places.zeros.add(i), l.splat(T::default()));
             }
-            if self.member.is_first() {
-                self.enter();
+            if let Some(arrays) = self.arrays.filter(|_| self.member.is_first()) {
+                self.enter(arrays);
             }
         }
         self.member.meet();
@@ -140,8 +145,8 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
 
     /// Initial states, rows without a step, and the zeros behind every row.
     #[inline(always)]
-    unsafe fn enter(&self) {
-        let (w, sizes, a) = (&self.places, self.packed.sizes, self.arrays);
+    unsafe fn enter(&self, a: &Arrays<'_, T>) {
+        let (w, sizes) = (&self.places, self.packed.sizes);
         let (h, c) = (w.places.h_before(self.task, 0), w.places.c_before(self.task, 0));
         // SAFETY: as `run` says.
         unsafe {
@@ -155,20 +160,31 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                     (length..a.steps).for_each(|t| y.clear(row, t, sizes.output));
                 }
                 if length == 0 {
-                    self.finish(r, h, c);
+                    self.finish(a, r, h, c);
                 }
             }
+            self.checkpoint(a, 0);
+        }
+    }
+
+    /// Keeps the states before step `s`, if it is one that backward starts from.
+    #[inline(always)]
+    unsafe fn checkpoint(&self, a: &Arrays<'_, T>, s: usize) {
+        let Some(checkpoints) = &a.checkpoints else { return };
+        if let Ok(span) = checkpoints.plan.spans.binary_search_by_key(&s, |span| span.start) {
+            // SAFETY: as `run` says; checkpoints are this task's own.
+            unsafe { checkpoints.write(self.task, span, &self.places.places) };
         }
     }
 
     /// The last state of row `r`, from row 0 of the states after its last step.
     #[inline(always)]
-    unsafe fn finish(&self, r: usize, h: *const T, c: *const T) {
+    unsafe fn finish(&self, a: &Arrays<'_, T>, r: usize, h: *const T, c: *const T) {
         let (sizes, row) = (self.packed.sizes, self.task.rows[r]);
         // SAFETY: as `run` says.
         unsafe {
-            self.arrays.h_n.write(row, 0, sizes.output, h.add(r * sizes.output));
-            if let Some(c_n) = &self.arrays.c_n {
+            a.h_n.write(row, 0, sizes.output, h.add(r * sizes.output));
+            if let Some(c_n) = &a.c_n {
                 c_n.write(row, 0, sizes.hidden, c.add(r * sizes.hidden));
             }
         }
@@ -187,12 +203,13 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         let blocks = Blocks { count: C::INPUT.len(), stride: group };
         // SAFETY: as `run` says; a chunk has as many rows as the layout has room for.
         unsafe {
-            let mut to = x;
-            for s in start..end {
-                for r in 0..task.count(s) {
-                    let t = task.time(r, s, self.arrays.reverse);
-                    self.arrays.x.read(task.rows[r], t, sizes.input, to);
-                    to = to.add(sizes.input);
+            if let Some(a) = self.arrays {
+                let mut to = x;
+                for s in start..end {
+                    for r in 0..task.count(s) {
+                        a.x.read(task.rows[r], task.time(r, s, a.reverse), sizes.input, to);
+                        to = to.add(sizes.input);
+                    }
                 }
             }
             Product {
@@ -307,20 +324,22 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         }
     }
 
-    /// Writes `y`, and the last states of the rows that end with this step.
+    /// Writes `y`, the last states of the rows that end with this step, and a checkpoint.
     #[inline(always)]
     unsafe fn leave(&self, s: usize) {
+        let Some(a) = self.arrays else { return };
         let (task, output) = (self.task, self.packed.sizes.output);
         let (h, c) = (self.places.places.h_after(task, s), self.places.places.c_after(task, s));
         // SAFETY: as `run` says.
         unsafe {
-            if let Some(y) = &self.arrays.y {
+            if let Some(y) = &a.y {
                 for r in 0..task.count(s) {
-                    let t = task.time(r, s, self.arrays.reverse);
+                    let t = task.time(r, s, a.reverse);
                     y.write(task.rows[r], t, output, h.add(r * output));
                 }
             }
-            (task.count(s + 1)..task.count(s)).for_each(|r| self.finish(r, h, c));
+            (task.count(s + 1)..task.count(s)).for_each(|r| self.finish(a, r, h, c));
+            self.checkpoint(a, s + 1);
         }
     }
 }

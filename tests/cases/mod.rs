@@ -1,7 +1,7 @@
 //! A layer and a batch for it, for the tests that use the Rust interface.
 
 use ndarray::{Array, Array1, Array2, Array3, IntoDimension};
-use recurra::{CellKind, Element, Parameters, Sequence, StateGradients, Weights};
+use recurra::{CellKind, Element, Memory, Parameters, Sequence, StateGradients, Weights};
 
 /// Every cell; the last one is the projected LSTM.
 pub const CELLS: [CellKind; 6] = [
@@ -43,6 +43,7 @@ pub struct Case<T> {
     pub c0: Option<Array2<T>>,
     pub lengths: Array1<i64>,
     pub reverse: bool,
+    pub memory: Memory,
     pub dy: Array3<T>,
     pub dh_n: Array2<T>,
     pub dc_n: Option<Array2<T>>,
@@ -66,6 +67,7 @@ impl<T: Element> Case<T> {
             c0: lstm.then(|| n.array((b, h))),
             lengths: (0..b).map(|row| ((5 * row + 3) % (t + 1)) as i64).collect(),
             reverse,
+            memory: Memory::Keep,
             dy: n.array((b, t, p)),
             dh_n: n.array((b, p)),
             dc_n: lstm.then(|| n.array((b, h))),
@@ -91,6 +93,7 @@ impl<T: Element> Case<T> {
             lengths: Some(self.lengths.view()),
             reverse: self.reverse,
             save: true,
+            memory: self.memory,
             threads: Some(threads),
         }
     }

@@ -15,7 +15,7 @@ use crate::chunks::{reserved, zeros};
 use crate::error::Result;
 use crate::gemm::{self, Gathered, Outer};
 use crate::sequence::backward::GradientOutputs;
-use crate::sequence::bptt::Between;
+use crate::sequence::between::Between;
 use crate::sequence::saved::{Histories, Memory, Saved};
 use crate::simd::Element;
 use crate::view::View;

@@ -1,6 +1,7 @@
 //! The time loop and backpropagation through time, written once for all cells.
 
 mod backward;
+mod between;
 mod bptt;
 mod epilogue;
 mod forward;

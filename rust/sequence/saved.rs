@@ -105,10 +105,7 @@ impl<T: Element> Histories<T> {
     fn new<C: Cell<T>>(
         [inputs, states, gates]: [usize; 3], sizes: Sizes, purpose: &'static str,
     ) -> Result<Self> {
-        let reserve = |rows: usize, width: Option<usize>| {
-            let len = width.and_then(|width| size(&[rows, width]));
-            Buffer::new(len.ok_or(Error::Memory { purpose, bytes: None })?, purpose)
-        };
+        let reserve = |rows, width| rows_of(rows, width, purpose);
         let when = |needed: bool| Some(if needed { sizes.hidden } else { 0 });
         Ok(Self {
             x: reserve(inputs, Some(sizes.input))?,
@@ -118,6 +115,14 @@ impl<T: Element> Histories<T> {
             auxiliary: reserve(gates, when(has_auxiliary::<T, C>()))?,
         })
     }
+}
+
+/// A buffer for rows; `None` is a width that does not fit a number.
+pub(super) fn rows_of<T: Element>(
+    rows: usize, width: Option<usize>, purpose: &'static str,
+) -> Result<Buffer<T>> {
+    let len = width.and_then(|width| size(&[rows, width]));
+    Buffer::new(len.ok_or(Error::Memory { purpose, bytes: None })?, purpose)
 }
 
 pub(super) fn has_auxiliary<T: Element, C: Cell<T>>() -> bool {

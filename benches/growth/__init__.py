@@ -1,0 +1,1 @@
+"""How time and memory grow: the parts of `benches/scaling.py`."""

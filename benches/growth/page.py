@@ -1,0 +1,108 @@
+"""The tables of a page, which lie between marks and are renewed by the run that measured them."""
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from comparison.contestants import OURS
+
+from .axes import CELLS, MEMORY, SPEED, TASKS
+from .select import best_peer, medians, memory_points, speed_points, speed_up, tokens
+
+
+def renew(path: Path, tables: dict[str, str]) -> None:
+    """Put each table between `<!-- name -->` and `<!-- end of name -->`."""
+    text = path.read_text(encoding="utf-8")
+    for name, table in tables.items():
+        text = _between(text, f"<!-- {name} -->", f"<!-- end of {name} -->", table)
+    path.write_text(text, encoding="utf-8")
+
+
+def _between(text: str, begin: str, end: str, table: str) -> str:
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise SystemExit(f"page: expected one {begin} and one {end}")
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n\n{table}\n\n{end}{rest.split(end)[1]}"
+
+
+def tables(data: dict[str, Any]) -> dict[str, str]:
+    """All tables by their names."""
+    return {
+        "machine": _machine(data),
+        **{f"time over {letter}": _speed(data, letter) for letter in SPEED},
+        "threads": _threads(data),
+        **{f"memory over {letter}": _memory(data, letter) for letter in MEMORY},
+        "left out": _left_out(data),
+    }
+
+
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table; the first column to the left."""
+    rule = ["---", *["--:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
+
+
+def _machine(data: dict[str, Any]) -> str:
+    about = {**data["machine"], **data["libraries"], "minutes of the run": data["minutes"]}
+    return markdown(("", ""), [(name, str(value)) for name, value in about.items()])
+
+
+def _speed(data: dict[str, Any], letter: str) -> str:
+    """Our µs per token, and the best other's time as a multiple of ours."""
+    columns = [speed_points(data, letter, cell, task) for cell in CELLS for task in TASKS]
+    head = [letter, *(f"{cell} {task}" for cell in CELLS for task in TASKS)]
+    rows = zip(*columns, strict=True)
+    return markdown(head, [[str(row[0][letter]), *map(_against_best, row)] for row in rows])
+
+
+def _against_best(point: dict[str, Any]) -> str:
+    own, best = medians(point).get(OURS), best_peer(point)
+    if own is None:
+        return "failed"
+    text = f"{_digits(own / tokens(point) * 1e6)} µs"
+    return f"{text}, {best[1] / own:.2f}× ({best[0]})" if best else text
+
+
+def _threads(data: dict[str, Any]) -> str:
+    """How much faster several threads are, ours and each library, over H."""
+    threads = max((point["threads"] for point in data["speed"]), default=1)
+    values = [p["H"] for p in speed_points(data, "H", CELLS[0], TASKS[0])]
+    lines = []
+    for cell, task in product(CELLS, TASKS):
+        found = speed_up(data, cell, task, threads)
+        for name in sorted(found, key=lambda name: (not name.startswith(OURS), name)):
+            times = {x: f"{y:.2f}×" for x, y in found[name]}
+            lines.append([f"{cell} {task}, {name}", *(times.get(h, "–") for h in values)])
+    return markdown(["H", *map(str, values)], lines)
+
+
+def _memory(data: dict[str, Any], letter: str) -> str:
+    """MB, a line for each way."""
+    values = sorted({p["value"] for p in data["memory"] if p["axis"] == letter})
+    lines = []
+    for cell in CELLS:
+        for name, points in memory_points(data, letter, cell).items():
+            found = {x: f"{_digits(y / 1e6)} MB" for x, y in points}
+            lines.append([f"{cell}, {name}", *(found.get(v, "–") for v in values)])
+    return markdown([letter, *map(str, values)], lines)
+
+
+def _left_out(data: dict[str, Any]) -> str:
+    """Every point that a library has no time for, and why."""
+    lines = []
+    for p in data["speed"]:
+        row = f"{p['cell']} {p['task']} B{p['B']} T{p['T']} H{p['H']}, {p['threads']} threads"
+        for name, r in p["results"].items():
+            if r.get("verdict") != "ok":
+                lines.append((row, name, r.get("error") or f"results differ by {r['difference']}"))
+    for p in data["memory"]:
+        if "error" in p:
+            row = f"{p['cell']} memory, {p['axis']} = {p['value']}"
+            lines.append((row, p["name"], p["error"]))
+    return markdown(("point", "who", "why"), lines) if lines else "None."
+
+
+def _digits(value: float) -> str:
+    """Three significant ones or more."""
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import page
 
 THREADS, BUSY, H = 8, 2, 64
 CELLS = {"LSTM": 4, "GRU": 3}
 LIBRARIES = ("recurra", "PyTorch", "PyTorch, 1 thread")
 CALLS = (1, 100)
-TABLE = ("library", "call", "cores", "beside", "steps/s", "p50", "p99", "max", "p99/p50")
+TABLE = ("library", "call", "cores", "busy beside", "steps/s", "p50", "p99", "max", "p99/p50")
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,10 @@ def main(arguments: list[str] | None = None) -> int:
             found[task].append(_run(task))
     rows = [row for task in tasks for row in _medians(task, found[task])]
     about["load average"] += f", afterwards {machine.load()}"
-    print(table(rows))
+    found = table(rows)
+    print(found)
+    if options.page:
+        page.renew(options.page, {"contention": found})
     if options.json:
         text = json.dumps({"machine": about, "rounds": rounds, "rows": rows}, indent=1)
         options.json.write_text(text + "\n", encoding="utf-8")
@@ -200,6 +204,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--switch-interval", type=float, default=sys.getswitchinterval(), metavar="SECONDS",
         help="for which a Python thread may keep the interpreter, default: %(default)s",
     )  # fmt: skip
+    parser.add_argument("--page", type=Path, metavar="FILE", help="renew the table there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
@@ -244,8 +249,7 @@ def _medians(task: Task, rounds: list[list[dict[str, Any]]]) -> list[dict[str, A
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown: time steps per second of all threads together, and how long a call took."""
     order = sorted(rows, key=lambda r: (r["T"], list(CELLS).index(r["cell"]), r["busy"]))
-    lines = [TABLE, ("---",) * 2 + ("--:",) + ("---",) + ("--:",) * 5, *map(_line, order)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return page.table(TABLE, [_line(row) for row in order], left=2)
 
 
 def _line(row: dict[str, Any]) -> tuple[str, ...]:
@@ -254,17 +258,11 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
         row["library"],
         f"{row['cell']}, {steps}",
         str(row["cores"]),
-        f"{row['busy']} busy" if row["busy"] else "nothing",
+        str(row["busy"]),
         f"{row['calls/s'] * row['T']:,.0f}",
-        *(duration(row[name]) for name in ("p50", "p99", "max")),
+        *(page.duration(row[name]) for name in ("p50", "p99", "max")),
         f"{row['p99'] / row['p50']:.1f}×",
     )
-
-
-def duration(seconds: float) -> str:
-    """Three digits or more, in the unit that suits."""
-    unit, value = ("µs", seconds * 1e6) if seconds < 1e-3 else ("ms", seconds * 1e3)
-    return f"{value:.{1 if value < 100 else 0}f} {unit}"
 
 
 if __name__ == "__main__":

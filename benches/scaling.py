@@ -26,12 +26,13 @@ def main(arguments: list[str] | None = None) -> int:
         data = _measure(quick=options.quick)
     if options.json:
         options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    from growth import page, plots
+    import page
+    from growth import plots, tables
 
-    tables = page.tables(data)
-    print("\n\n".join(f"## {name}\n\n{table}" for name, table in tables.items()))
+    found = tables.tables(data)
+    print("\n\n".join(f"## {name}\n\n{table}" for name, table in found.items()))
     if options.page:
-        page.renew(options.page, tables)
+        page.renew(options.page, found)
     if options.images:
         plots.draw(data, options.images)
     return 0

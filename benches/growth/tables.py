@@ -1,29 +1,13 @@
-"""The tables of a page, which lie between marks and are renewed by the run that measured them."""
+"""The numbers as tables."""
 
-from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
+import page
 from comparison.contestants import OURS
 
 from .axes import CELLS, MEMORY, SPEED, TASKS
 from .select import best_peer, medians, memory_points, speed_points, speed_up, tokens
-
-
-def renew(path: Path, tables: dict[str, str]) -> None:
-    """Put each table between `<!-- name -->` and `<!-- end of name -->`."""
-    text = path.read_text(encoding="utf-8")
-    for name, table in tables.items():
-        text = _between(text, f"<!-- {name} -->", f"<!-- end of {name} -->", table)
-    path.write_text(text, encoding="utf-8")
-
-
-def _between(text: str, begin: str, end: str, table: str) -> str:
-    if text.count(begin) != 1 or text.count(end) != 1:
-        raise SystemExit(f"page: expected one {begin} and one {end}")
-    before, rest = text.split(begin)
-    return f"{before}{begin}\n\n{table}\n\n{end}{rest.split(end)[1]}"
 
 
 def tables(data: dict[str, Any]) -> dict[str, str]:
@@ -37,15 +21,9 @@ def tables(data: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table; the first column to the left."""
-    rule = ["---", *["--:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
-
-
 def _machine(data: dict[str, Any]) -> str:
     about = {**data["machine"], **data["libraries"], "minutes of the run": data["minutes"]}
-    return markdown(("", ""), [(name, str(value)) for name, value in about.items()])
+    return page.table(("", ""), [(k, str(v)) for k, v in about.items()], left=2)
 
 
 def _speed(data: dict[str, Any], letter: str) -> str:
@@ -53,7 +31,7 @@ def _speed(data: dict[str, Any], letter: str) -> str:
     columns = [speed_points(data, letter, cell, task) for cell in CELLS for task in TASKS]
     head = [letter, *(f"{cell} {task}" for cell in CELLS for task in TASKS)]
     rows = zip(*columns, strict=True)
-    return markdown(head, [[str(row[0][letter]), *map(_against_best, row)] for row in rows])
+    return page.table(head, [[str(row[0][letter]), *map(_against_best, row)] for row in rows])
 
 
 def _against_best(point: dict[str, Any]) -> str:
@@ -74,7 +52,7 @@ def _threads(data: dict[str, Any]) -> str:
         for name in sorted(found, key=lambda name: (not name.startswith(OURS), name)):
             times = {x: f"{y:.2f}×" for x, y in found[name]}
             lines.append([f"{cell} {task}, {name}", *(times.get(h, "–") for h in values)])
-    return markdown(["H", *map(str, values)], lines)
+    return page.table(["H", *map(str, values)], lines)
 
 
 def _memory(data: dict[str, Any], letter: str) -> str:
@@ -85,7 +63,7 @@ def _memory(data: dict[str, Any], letter: str) -> str:
         for name, points in memory_points(data, letter, cell).items():
             found = {x: f"{_digits(y / 1e6)} MB" for x, y in points}
             lines.append([f"{cell}, {name}", *(found.get(v, "–") for v in values)])
-    return markdown([letter, *map(str, values)], lines)
+    return page.table([letter, *map(str, values)], lines)
 
 
 def _left_out(data: dict[str, Any]) -> str:
@@ -100,7 +78,7 @@ def _left_out(data: dict[str, Any]) -> str:
         if "error" in p:
             row = f"{p['cell']} memory, {p['axis']} = {p['value']}"
             lines.append((row, p["name"], p["error"]))
-    return markdown(("point", "who", "why"), lines) if lines else "None."
+    return page.table(("point", "who", "why"), lines, left=3) if lines else "None."
 
 
 def _digits(value: float) -> str:

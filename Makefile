@@ -5,6 +5,7 @@
 #   make check   every check, or one by its name: fmt clippy cargo-test ruff mypy stubtest pytest
 #   make bench   time the kernels, and compare with the other libraries that are installed
 #   make bench-quick   the same in a minute, to see that it works
+#   make scaling   measure how time and memory grow, and renew docs/scaling.md with it
 #   make clean   remove everything that was built, the virtual environment too
 
 PYTHON ?= python3
@@ -18,9 +19,10 @@ IN_VENV := env -u CONDA_PREFIX VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 EXTRAS := test,plot
 DEMO := build/demo
 MODEL := $(DEMO)/model.safetensors
+PAGE := docs/scaling.md
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check build bench bench-quick clean
+.PHONY: help demo test check build bench bench-quick scaling clean
 .PHONY: rust python fmt clippy cargo-test ruff mypy stubtest pytest
 
 help:
@@ -91,6 +93,15 @@ bench: build
 bench-quick: build
 	RECURRA_BENCH_QUICK=1 $(CARGO) bench
 	$(BIN)/python benches/compare.py --quick
+	$(BIN)/python benches/scaling.py --quick --images build/scaling
+	$(BIN)/python benches/contention.py --quick
+	$(BIN)/python benches/import_time.py --times 3
+
+# Half an hour; beside what is installed of other libraries.
+scaling: build
+	$(BIN)/python benches/scaling.py --json docs/scaling.json --images docs/images --page $(PAGE)
+	$(BIN)/python benches/contention.py --json docs/contention.json --page $(PAGE)
+	$(BIN)/python benches/import_time.py --page $(PAGE)
 
 clean:
 	$(CARGO) clean

@@ -131,7 +131,7 @@ def _measure(
     for thread in threads:
         thread.join()
     elapsed = time.perf_counter() - begin
-    calls = np.concatenate([np.frombuffer(own, np.int64) for own in times if own]) * 1e-9
+    calls = np.concatenate([np.frombuffer(own, np.int64) for own in times]) * 1e-9
     p50, p99 = (float(q) for q in np.percentile(calls, [50, 99]))
     return {"calls/s": len(calls) / elapsed, "p50": p50, "p99": p99, "max": float(calls.max())}
 
@@ -147,7 +147,7 @@ def _call_in_turn(
     clock = time.perf_counter_ns
     with scope():
         start.wait()
-        while not stop.is_set():
+        while not (times and stop.is_set()):
             for model in models:
                 begin = clock()
                 model.state = model.call(model.state)
@@ -179,7 +179,8 @@ def main(arguments: list[str] | None = None) -> int:
     from comparison import machine
 
     tasks, rounds = _tasks(options), 1 if options.quick else 3
-    about = {**machine.describe(), **asdict(tasks[0])}
+    common = ("seconds", "models", "switch_interval")
+    about = {**machine.describe(), **{name: getattr(tasks[0], name) for name in common}}
     found: dict[Task, list[list[dict[str, Any]]]] = {task: [] for task in tasks}
     for _ in range(rounds):
         for task in tasks:

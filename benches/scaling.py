@@ -16,7 +16,7 @@ from typing import Any
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure or read, then write and draw."""
+    """Measure or read, then write and draw: 1 where ours failed or a result is wrong."""
     options = _parse(arguments)
     if options.worker:
         return _work(json.loads(options.worker))
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         data = _measure(quick=options.quick)
     if options.json:
-        options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(data) + "\n", encoding="utf-8")
     import page
     from growth import plots, tables
 
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         page.renew(options.page, found)
     if options.images:
         plots.draw(data, options.images)
-    return 0
+    return int(tables.is_bad(data))
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

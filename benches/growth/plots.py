@@ -107,6 +107,8 @@ def _figure(
 
 
 def _panel(ax: Any, name: str, lines: Points, *, log: bool) -> None:
+    from matplotlib.ticker import NullLocator
+
     plot: Callable[..., Any] = ax.loglog if log else ax.semilogx
     for label, points in lines.items():
         style = {"marker": "o", "markersize": 4, "linewidth": 1.5, **STYLES.get(label, {})}
@@ -114,5 +116,7 @@ def _panel(ax: Any, name: str, lines: Points, *, log: bool) -> None:
     if not log:
         ax.set_ylim(bottom=0)
     ax.set_title(name)
-    ax.xaxis.set_major_formatter("{x:g}")
+    measured = sorted({x for points in lines.values() for x, _ in points})
+    ax.set_xticks(measured, [f"{x:g}" for x in measured])
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter("{x:g}")

@@ -81,6 +81,18 @@ def _left_out(data: dict[str, Any]) -> str:
     return page.table(("point", "who", "why"), lines, left=3) if lines else "None."
 
 
+def is_bad(data: dict[str, Any]) -> bool:
+    """A result is wrong, or ours failed: a library that fails on its own account is not our fault.
+
+    Ours is never left out for taking long, and has no excuse.
+    """
+    found = [item for p in data["speed"] for item in p["results"].items()]
+    failed = [name for name, r in found if "error" in r]
+    failed += [p["name"] for p in data["memory"] if "error" in p]
+    wrong = any(r.get("verdict", "ok") != "ok" for _, r in found)
+    return wrong or any(name.startswith(OURS) for name in failed)
+
+
 def _digits(value: float) -> str:
     """Three significant ones or more."""
     return f"{value:.3g}" if value < 100 else f"{value:,.0f}"

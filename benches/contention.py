@@ -17,6 +17,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,13 @@ import page
 
 THREADS, BUSY, H = 8, 2, 64
 CELLS = {"LSTM": 4, "GRU": 3}
-LIBRARIES = ("recurra", "PyTorch", "PyTorch, 1 thread")
+# Each with the modules that it needs.
+LIBRARIES = {
+    "recurra": ("recurra",),
+    "PyTorch": ("torch",),
+    "PyTorch, 1 thread": ("torch",),
+    "ONNX Runtime": ("onnx", "onnxruntime"),
+}
 CALLS = (1, 100)
 TABLE = ("library", "call", "cores", "busy beside", "steps/s", "p50", "p99", "max", "p99/p50")
 
@@ -54,12 +61,19 @@ class Model:
     state: Any
 
 
+Maker = Callable[[str, int], Model]
+"""From a cell and the steps of a call."""
+Scope = Callable[[], AbstractContextManager[Any]]
+"""What each thread enters."""
+
+
 def work(task: Task) -> list[dict[str, Any]]:
     """Every length of a call, alone and beside busy processes on the same cores."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: task.cores])
     sys.setswitchinterval(task.switch_interval)
-    make, scope = _recurra() if task.library == "recurra" else _pytorch(task.library)
+    makers = {"recurra": _recurra, "ONNX Runtime": _onnx_runtime}
+    make, scope = makers.get(task.library, partial(_pytorch, task.library))()
     found = []
     for T in CALLS:
         models = [make(task.cell, T) for _ in range(task.models)]
@@ -70,7 +84,7 @@ def work(task: Task) -> list[dict[str, Any]]:
     return found
 
 
-def _recurra() -> tuple[Callable[[str, int], Model], Callable[[], AbstractContextManager[Any]]]:
+def _recurra() -> tuple[Maker, Scope]:
     from recurra import functional
 
     rng = np.random.default_rng(0)
@@ -91,9 +105,7 @@ def _recurra() -> tuple[Callable[[str, int], Model], Callable[[], AbstractContex
     return make, nullcontext
 
 
-def _pytorch(
-    library: str,
-) -> tuple[Callable[[str, int], Model], Callable[[], AbstractContextManager[Any]]]:
+def _pytorch(library: str) -> tuple[Maker, Scope]:
     import torch
 
     if library.endswith("1 thread"):
@@ -112,9 +124,32 @@ def _pytorch(
     return make, torch.inference_mode
 
 
-def _measure(
-    models: Sequence[Model], scope: Callable[[], AbstractContextManager[Any]], seconds: float
-) -> dict[str, float]:
+def _onnx_runtime() -> tuple[Maker, Scope]:
+    """One thread a session; its sequences start from zero."""
+    import onnxruntime
+    from comparison import onnx_model
+    from comparison.rows import Problem, Row
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+
+    def make(cell: str, T: int) -> Model:
+        problem = Problem(Row(cell, "step" if T == 1 else "forward", 1, T, H, H))
+        content, providers = onnx_model.model(problem), ["CPUExecutionProvider"]
+        session = onnxruntime.InferenceSession(content, options, providers=providers)
+        x, names = problem.x.swapaxes(0, 1).copy(), list(onnx_model.states(problem))
+        if T > 1:
+            return Model(lambda _: session.run(None, {"x": x}), None)
+
+        def call(state: Any) -> Any:
+            return session.run(None, {"x": x, **dict(zip(names, state, strict=True))})
+
+        return Model(call, list(onnx_model.states(problem).values()))
+
+    return make, nullcontext
+
+
+def _measure(models: Sequence[Model], scope: Scope, seconds: float) -> dict[str, float]:
     """Calls per second of all threads together, and the quantiles of a call in seconds."""
     times = [array("q") for _ in range(THREADS)]
     start, stop = threading.Barrier(THREADS + 1), threading.Event()
@@ -138,7 +173,7 @@ def _measure(
 
 def _call_in_turn(
     models: Sequence[Model],
-    scope: Callable[[], AbstractContextManager[Any]],
+    scope: Scope,
     times: "array[int]",
     start: threading.Barrier,
     stop: threading.Event,
@@ -216,7 +251,8 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
     all_cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         all_cores = len(os.sched_getaffinity(0))
-    libraries = LIBRARIES if find_spec("torch") and not options.quick else LIBRARIES[:1]
+    present = [name for name, needs in LIBRARIES.items() if all(map(find_spec, needs))]
+    libraries = present[:1] if options.quick else present
     seconds, models = (0.02, THREADS) if options.quick else (options.seconds, 100)
     return [
         Task(library, cell, cores, seconds, models, options.switch_interval)

@@ -1,5 +1,6 @@
 """Times along an axis: every library at every point, as the comparison measures a row."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -18,32 +19,37 @@ LONGEST = 2.5
 
 
 class Patience:
-    """Leaves out whom the point before foretells a call that is too long."""
+    """Leaves out a library where the points before foretell a call that is too long.
 
-    def __init__(self, peer: Any, name: str) -> None:
-        self._peer, self._name = peer, name
-        self._last: dict[str, tuple[Row, float]] = {}
+    The lowest forecast counts: a point that met a busy machine does not end a series.
+    """
+
+    def __init__(self, peer: Any, name: str, longest: float = LONGEST) -> None:
+        self._peer, self._name, self._longest = peer, name, longest
+        self._pace: dict[str, float] = {}  # seconds per operation, of each series
         self.left_out: dict[str, str] = {}
 
     def offers(self, problem: Problem) -> Offers:
         """Its contestants but those that would take too long; one for each library."""
         self.left_out = {}
         offered = {n: b for n, b in self._peer.offers(problem).items() if n == self._name}
-        for name in offered:
-            expected = self._expected(name, problem.row)
-            if expected > LONGEST:
-                self.left_out[name] = f"left out: a call would take about {expected:.1f} s"
-        return {name: build for name, build in offered.items() if name not in self.left_out}
+        expected = self._pace.get(_series(problem.row), 0.0) * problem.row.flops
+        if not offered or expected <= self._longest:
+            return offered
+        self.left_out[self._name] = f"left out: a call would take about {expected:.1f} s"
+        return {}
 
     def learn(self, row: Row, results: Sequence[run.Result]) -> None:
-        """Remember how long a call took."""
+        """Remember how long a call took, for its work."""
         for result in results:
             if result.name == self._name and result.median:
-                self._last[row.cell + row.task] = (row, result.median)
+                pace = result.median / row.flops
+                series = _series(row)
+                self._pace[series] = min(pace, self._pace.get(series, pace))
 
-    def _expected(self, name: str, row: Row) -> float:
-        smaller, seconds = self._last.get(row.cell + row.task, (row, 0.0))
-        return seconds * row.flops / smaller.flops
+
+def _series(row: Row) -> str:
+    return row.cell + row.task
 
 
 class LowMemory:
@@ -59,7 +65,8 @@ def measure(axis: Axis, *, quick: bool) -> Iterator[dict[str, Any]]:
     loaded = [contestants.load(name) for name in contestants.PEERS if not quick]
     versions = {peer.name: peer.version or f"absent ({peer.reason})" for peer in loaded}
     yield {"machine": machine.describe(), "libraries": versions}
-    peers = [Patience(LowMemory(), ways.LOW), *(Patience(peer, peer.name) for peer in loaded)]
+    peers = [Patience(peer, peer.name) for peer in loaded]
+    peers.insert(0, Patience(LowMemory(), ways.LOW, longest=math.inf))
     plan = timing.QUICK if quick else FULL
     for series in axis.series():
         for row in series:

@@ -67,18 +67,23 @@ def _memory(data: dict[str, Any], letter: str) -> str:
 
 
 def _left_out(data: dict[str, Any]) -> str:
-    """Every point that a library has no time for, and why."""
-    lines = []
+    """Every point without a right result, a line for each series and library, and the first why."""
+    found: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for p in data["speed"]:
-        row = f"{p['cell']} {p['task']} B{p['B']} T{p['T']} H{p['H']}, {p['threads']} threads"
+        series = f"{p['cell']} {p['task']} over {p['axis']}, threads: {p['threads']}"
         for name, r in p["results"].items():
             if r.get("verdict") != "ok":
-                lines.append((row, name, r.get("error") or f"results differ by {r['difference']}"))
+                why = r.get("error") or f"its results differ by {r['difference']}"
+                found.setdefault((series, name), []).append((p[p["axis"]], why))
     for p in data["memory"]:
         if "error" in p:
-            row = f"{p['cell']} memory, {p['axis']} = {p['value']}"
-            lines.append((row, p["name"], p["error"]))
-    return page.table(("point", "who", "why"), lines, left=3) if lines else "None."
+            series = f"{p['cell']} memory over {p['axis']}"
+            found.setdefault((series, p["name"]), []).append((p["value"], p["error"]))
+    lines = [
+        (series, name, ", ".join(str(value) for value, _ in points), points[0][1])
+        for (series, name), points in found.items()
+    ]
+    return page.table(("series", "who", "at", "why, at the first"), lines, left=4)
 
 
 def is_bad(data: dict[str, Any]) -> bool:

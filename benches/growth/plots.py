@@ -107,7 +107,7 @@ def _figure(
 
 
 def _panel(ax: Any, name: str, lines: Points, *, log: bool) -> None:
-    from matplotlib.ticker import NullLocator
+    from matplotlib.ticker import NullFormatter, NullLocator
 
     plot: Callable[..., Any] = ax.loglog if log else ax.semilogx
     for label, points in lines.items():
@@ -120,3 +120,4 @@ def _panel(ax: Any, name: str, lines: Points, *, log: bool) -> None:
     ax.set_xticks(measured, [f"{x:g}" for x in measured])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())

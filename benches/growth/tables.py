@@ -79,6 +79,8 @@ def _left_out(data: dict[str, Any]) -> str:
         if "error" in p:
             series = f"{p['cell']} memory over {p['axis']}"
             found.setdefault((series, p["name"]), []).append((p["value"], p["error"]))
+    if not found:
+        return "Nothing."
     lines = [
         (series, name, ", ".join(str(value) for value, _ in points), points[0][1])
         for (series, name), points in found.items()

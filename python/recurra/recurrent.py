@@ -24,7 +24,9 @@ Parameters, for layer k and with `_reverse` appended for the second direction:
     weight_hr_l{k} (P, H)     projection, of an LSTM with proj_size
 
 `memory="low"` keeps less for backward and computes it again, for the same gradients: see
-`recurra.functional`. It says nothing about calls without gradients, which keep nothing.
+`recurra.functional`. It says nothing about calls without gradients, which keep nothing. Sequences
+too long even for that are trained on in windows: call with the state of the window before,
+`detach()`ed, which ends the gradient there.
 
 All start evenly spread within 1 / sqrt(H), from `recurra.random`.
 """

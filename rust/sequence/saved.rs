@@ -131,6 +131,9 @@ pub(super) fn has_auxiliary<T: Element, C: Cell<T>>() -> bool {
 
 /// The states before each span, for the rows that have its first step: where backward starts from
 /// if nothing but the inputs was kept beside.
+///
+/// Keeping every `h` as well, so that the gates of many steps are one large product instead of a
+/// time loop, kept twice as much and was faster for a batch of one row only.
 #[derive(Clone, Copy)]
 pub(super) struct Checkpoints<'a, T> {
     pub history: &'a Histories<T>,

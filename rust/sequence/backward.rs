@@ -79,7 +79,7 @@ impl<T: Element> Saved<T> {
     /// The gradients of `sum(dy * y) + sum(dh_n * h_n) + sum(dc_n * c_n)`.
     ///
     /// # Errors
-    /// [`Error::Argument`] for shapes that do not fit, [`Error::Memory`].
+    /// [`crate::Error::Argument`] for shapes that do not fit, [`crate::Error::Memory`].
     pub fn backward(
         &self, upstream: &StateGradients<'_, T>, threads: Option<usize>,
     ) -> Result<Gradients<T>> {

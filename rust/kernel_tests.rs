@@ -143,15 +143,18 @@ fn outer_products_are_plain_sums_whatever_the_threads() {
 
 #[test]
 fn column_sums_are_in_order() {
-    let x = numbers::<f32>(100, 37, 7);
-    let index: Vec<usize> = (0..100).rev().collect();
-    let sum = |j| index.iter().fold(0.0f32, |sum, &k| sum + x[(k, j)]);
-    let expected: Vec<f32> = (0..37).map(sum).collect();
-    for isa in Isa::present() {
-        let mut sums = vec![0.0; 37];
-        let rows = Gathered { start: x.as_ptr(), width: 37, index: &index };
-        // SAFETY: the index names rows of x.
-        unsafe { column_sums(isa, &rows, &mut sums) };
-        assert_eq!(sums, expected, "{}", isa.name());
+    // The second is split over threads.
+    for (rows, columns) in [(100, 37), (2000, 150)] {
+        let x = numbers::<f32>(rows, columns, 7);
+        let index: Vec<usize> = (0..rows).rev().collect();
+        let sum = |j| index.iter().fold(0.0f32, |sum, &k| sum + x[(k, j)]);
+        let expected: Vec<f32> = (0..columns).map(sum).collect();
+        for isa in Isa::present() {
+            let mut sums = vec![0.0; columns];
+            let rows = Gathered { start: x.as_ptr(), width: columns, index: &index };
+            // SAFETY: the index names rows of x.
+            unsafe { column_sums(isa, &rows, &mut sums, 3).unwrap() };
+            assert_eq!(sums, expected, "{}", isa.name());
+        }
     }
 }

@@ -141,7 +141,7 @@ fn parameters<T: Element>(
     // SAFETY: the index names all rows; shapes were checked; nobody else writes the results.
     unsafe {
         gemm::outer_products(isa, &[product], threads)?;
-        gemm::column_sums(isa, &left, &mut sums);
+        gemm::column_sums(isa, &left, &mut sums, threads)?;
     }
     db.iter_mut().zip(sums).for_each(|(db, sum)| *db = sum);
     Ok(())

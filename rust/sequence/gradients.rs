@@ -109,7 +109,7 @@ impl<'a, T: Element> Totals<'a, T> {
         unsafe { gemm::outer_products(isa, &products, self.threads)? };
         if outputs.db_ih.is_some() || outputs.db_hh.is_some() {
             // SAFETY: as above.
-            unsafe { gemm::column_sums(isa, &d, &mut self.biases) };
+            unsafe { gemm::column_sums(isa, &d, &mut self.biases, self.threads)? };
         }
         Ok(())
     }

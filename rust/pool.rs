@@ -8,15 +8,20 @@
 //! thread ever got round to helping it.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 /// Runs `lead` on the caller and, beside it, `help` on up to `helpers` threads of the pool, those
 /// that are free before `lead` returns. Returns when all that began have ended.
 pub(crate) fn with_helpers(helpers: usize, lead: impl FnOnce(), help: impl Fn() + Sync) {
-    let Some(pool) = Some(helpers).filter(|&n| n > 0).and_then(pool) else { return lead() };
+    let owner = owner();
+    let Some(pool) = Some(helpers).filter(|&n| n > 0).and_then(|n| owner.pool(n)) else {
+        return lead();
+    };
     let door = Arc::new(Door::new());
     let help: &(dyn Fn() + Sync) = &help;
     // SAFETY: only the lifetime changes. `help` is called by who is let in by the door, and `open`
@@ -24,8 +29,10 @@ pub(crate) fn with_helpers(helpers: usize, lead: impl FnOnce(), help: impl Fn() 
     let help: &'static (dyn Fn() + Sync) = unsafe { std::mem::transmute(help) };
     let open = Open(&door);
     for _ in 0..helpers {
-        let door = Arc::clone(&door);
-        pool.spawn(move || door.pass(help));
+        let job = Job { door: Arc::clone(&door), help };
+        if let Err(job) = owner.queue.give(job) {
+            pool.spawn(|| owner.queue.serve(job));
+        }
     }
     lead();
     drop(open);
@@ -33,6 +40,87 @@ pub(crate) fn with_helpers(helpers: usize, lead: impl FnOnce(), help: impl Fn() 
     if let Some(panic) = panic {
         resume_unwind(panic);
     }
+}
+
+struct Job {
+    door: Arc<Door>,
+    help: &'static (dyn Fn() + Sync),
+}
+
+/// Jobs for threads that are still awake. Waking a sleeping one takes 20 to 100 us; so a thread that
+/// has helped lingers for the next call, which in a training loop follows at once.
+#[derive(Default)]
+struct Queue {
+    jobs: Mutex<VecDeque<Job>>,
+    len: AtomicUsize,
+    /// Threads that wait for a job and that nobody has claimed.
+    lingering: AtomicUsize,
+}
+
+/// How long a thread lingers: at first it only looks, then it lets others run between looks.
+const LINGER: Duration = Duration::from_micros(200);
+
+impl Queue {
+    /// Gives the job to a lingering thread, or back.
+    fn give(&self, job: Job) -> Result<(), Job> {
+        if !self.claim() {
+            return Err(job);
+        }
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.push_back(job);
+        self.len.store(jobs.len(), Ordering::Release);
+        Ok(())
+    }
+
+    /// One lingering thread less. Whoever claims one gives it a job; a thread that cannot claim
+    /// itself has been claimed.
+    fn claim(&self) -> bool {
+        let less = |n: usize| n.checked_sub(1);
+        self.lingering.fetch_update(Ordering::AcqRel, Ordering::Acquire, less).is_ok()
+    }
+
+    fn take(&self) -> Option<Job> {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let job = jobs.pop_front();
+        self.len.store(jobs.len(), Ordering::Release);
+        job
+    }
+
+    /// What a thread of the pool does: one job, and those that come while it lingers.
+    fn serve(&self, mut job: Job) {
+        loop {
+            job.door.pass(job.help);
+            drop(job);
+            self.lingering.fetch_add(1, Ordering::AcqRel);
+            match self.linger() {
+                Some(next) => job = next,
+                None => return,
+            }
+        }
+    }
+
+    fn linger(&self) -> Option<Job> {
+        let (start, mut looks) = (Instant::now(), 0);
+        loop {
+            if self.len.load(Ordering::Acquire) > 0
+                && let Some(job) = self.take()
+            {
+                return Some(job);
+            }
+            looks += 1;
+            look_again(looks);
+            if looks % 64 == 0 && start.elapsed() > LINGER && self.claim() {
+                return None;
+            }
+        }
+    }
+}
+
+/// Looks before a waiting thread lets others run: some tens of microseconds.
+const SPINS: usize = 1000;
+
+fn look_again(looks: usize) {
+    if looks < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
 }
 
 /// Counts who is inside.
@@ -45,8 +133,8 @@ struct Door {
 
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
-/// Looks at the door before the caller sleeps: a few tens of microseconds.
-const SPINS: usize = 1000;
+/// Looks at the door, some of them with a yield, before the caller sleeps: about a millisecond.
+const PATIENCE: usize = 3 * SPINS;
 
 impl Door {
     fn new() -> Self {
@@ -82,8 +170,8 @@ impl Drop for Open<'_> {
         let mut looks = 0;
         while inside > 0 {
             looks += 1;
-            if looks < SPINS {
-                std::hint::spin_loop()
+            if looks < PATIENCE {
+                look_again(looks)
             } else {
                 std::thread::park()
             }
@@ -96,6 +184,7 @@ impl Drop for Open<'_> {
 struct Owner {
     process: u32,
     pool: Mutex<Option<Arc<rayon::ThreadPool>>>,
+    queue: Queue,
 }
 
 /// The owner in use. A child finds its parent's here, sees another process id, and puts its own in
@@ -112,28 +201,31 @@ fn owner() -> &'static Owner {
     {
         return owner;
     }
-    let own = Box::leak(Box::new(Owner { process, pool: Mutex::new(None) }));
+    let own =
+        Box::leak(Box::new(Owner { process, pool: Mutex::new(None), queue: Queue::default() }));
     match OWNER.compare_exchange(current, own, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => own,
         Err(_) => owner(),
     }
 }
 
-/// A pool of at least `workers` threads; it grows by being replaced. `None` where the operating
-/// system starts no more threads: the caller does the work alone then, with the same result.
-fn pool(workers: usize) -> Option<Arc<rayon::ThreadPool>> {
-    let mut slot = owner().pool.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(pool) = slot.as_ref().filter(|pool| pool.current_num_threads() >= workers) {
-        return Some(Arc::clone(pool));
+impl Owner {
+    /// A pool of at least `workers` threads; it grows by being replaced. `None` where the operating
+    /// system starts no more threads: the caller does the work alone then, with the same result.
+    fn pool(&self, workers: usize) -> Option<Arc<rayon::ThreadPool>> {
+        let mut slot = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = slot.as_ref().filter(|pool| pool.current_num_threads() >= workers) {
+            return Some(Arc::clone(pool));
+        }
+        let built = rayon::ThreadPoolBuilder::new()
+            .num_threads(workers)
+            .thread_name(|i| format!("recurra-{i}"))
+            .build()
+            .ok()?;
+        let built = Arc::new(built);
+        *slot = Some(Arc::clone(&built));
+        Some(built)
     }
-    let built = rayon::ThreadPoolBuilder::new()
-        .num_threads(workers)
-        .thread_name(|i| format!("recurra-{i}"))
-        .build()
-        .ok()?;
-    let built = Arc::new(built);
-    *slot = Some(Arc::clone(&built));
-    Some(built)
 }
 
 #[cfg(test)]
@@ -156,6 +248,24 @@ mod tests {
             assert_eq!(inside.load(Ordering::Relaxed), 0, "somebody is still inside");
         }
         assert!(began.into_inner() > 0);
+    }
+
+    /// Callers that come at once share the threads that linger; none of their jobs is lost.
+    #[test]
+    fn lingering_threads_help_whoever_comes() {
+        let (threads, rounds) = (4, 300);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    for _ in 0..rounds {
+                        let next = AtomicUsize::new(0);
+                        let work = || while next.fetch_add(1, Ordering::Relaxed) < 50 {};
+                        with_helpers(2, work, work);
+                        assert!(next.into_inner() >= 50);
+                    }
+                });
+            }
+        });
     }
 
     #[test]

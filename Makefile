@@ -18,6 +18,7 @@ BIN := $(if $(filter Windows_NT,$(OS)),$(VENV)/Scripts,$(VENV)/bin)
 IN_VENV := env -u CONDA_PREFIX VIRTUAL_ENV="$(CURDIR)/$(VENV)"
 EXTRAS := test,plot
 DEMO := build/demo
+RESULTS := $(CURDIR)/build/bench
 MODEL := $(DEMO)/model.safetensors
 PAGE := docs/scaling.md
 
@@ -86,8 +87,8 @@ pytest: build
 # ---- speed
 
 bench: build
-	$(CARGO) bench
-	$(BIN)/python benches/compare.py
+	RECURRA_BENCH_OUT=$(RESULTS) $(CARGO) bench
+	$(BIN)/python benches/compare.py --json $(RESULTS)/compare.json --markdown $(RESULTS)/compare.md
 
 # Small sizes, a minute: shows that the benchmarks work, measures nothing.
 bench-quick: build

@@ -18,8 +18,8 @@ const ALIGN: usize = 64;
 /// much as hundreds of fused multiply-adds, and large weights miss in a small table of pages.
 const HUGE: usize = 2 << 20;
 /// Bytes and blocks that a thread keeps at most.
-const KEEP_BYTES: usize = 128 << 20;
-const KEEP_BLOCKS: usize = 8;
+const KEEP_BYTES: usize = 256 << 20;
+const KEEP_BLOCKS: usize = 32;
 
 /// Memory from the allocator, aligned to a cache line, or to a huge page if it is large.
 struct Block {

@@ -7,10 +7,8 @@
 use std::ops::Range;
 
 use crate::buffer::{Parts, with_workspace};
-use crate::chunks;
 use crate::error::Result;
 use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
-use crate::panels::pack_line;
 use crate::parallel;
 use crate::simd::{Element, Isa, Kernel, Lanes};
 use crate::view::View;
@@ -33,7 +31,7 @@ unsafe impl<T: Element> Send for Gathered<'_, T> {}
 
 impl<T: Element> Gathered<'_, T> {
     #[inline(always)]
-    fn row(&self, k: usize) -> *const T {
+    pub fn row(&self, k: usize) -> *const T {
         self.start.wrapping_add(self.index[k] * self.width)
     }
 }
@@ -70,7 +68,7 @@ const LEFT_TILES: usize = 8;
 /// coming by itself.
 const AHEAD: usize = 8;
 /// Bytes of a cache line.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 /// Rows of a result below which a task is not split.
 const ROWS: usize = 24;
 
@@ -161,15 +159,9 @@ impl<T: Element> Kernel<T> for OuterRun<'_, T> {
                     self.pack_right(l, panel * width, columns, k0, k);
                     self.block(l, count, k0, k);
                 }
+                let out = p.out.from_column(panel * width);
                 for i in 0..p.rows {
-                    let (to, step) = p.out.line(p.out_row + i, 0);
-                    let to = to.wrapping_offset((panel * width) as isize * step);
-                    let from = w.sums.add(i * count * width);
-                    if step == 1 {
-                        std::ptr::copy_nonoverlapping(from, to, columns);
-                    } else {
-                        (0..columns).for_each(|j| *to.offset(j as isize * step) = *from.add(j));
-                    }
+                    out.write(p.out_row + i, 0, columns, w.sums.add(i * count * width));
                 }
             }
         }
@@ -186,10 +178,9 @@ impl<T: Element> OuterRun<'_, T> {
             if p.left.index.is_empty() || p.accumulate {
                 w.sums.write_bytes(0, p.rows * row);
             }
+            let out = p.out.from_column(first);
             for i in 0..if p.accumulate { p.rows } else { 0 } {
-                let (from, step) = p.out.line(p.out_row + i, 0);
-                let from = from.wrapping_offset(first as isize * step);
-                pack_line(from.cast_const(), step, w.sums.add(i * row), columns, columns);
+                out.read(p.out_row + i, 0, columns, w.sums.add(i * row));
             }
         }
     }
@@ -293,50 +284,6 @@ unsafe fn copy_columns<T: Element, L: Lanes<T>>(
         unsafe {
             let x = l.load_up_to(from.wrapping_add(j), used.saturating_sub(j));
             l.store(to.add(j), x);
-        }
-    }
-}
-
-/// Additions of `column_sums` that are worth a second thread.
-const WORTH_SPLITTING: usize = 1 << 18;
-
-/// The sum of all rows, in their order, added to `sums`; split over columns.
-///
-/// # Safety
-/// All rows exist and were written; `sums` has a row's width.
-pub(crate) unsafe fn column_sums<T: Element>(
-    isa: Isa, rows: &Gathered<'_, T>, sums: &mut [T], threads: usize,
-) -> Result<()> {
-    let threads = if rows.index.len() * sums.len() < WORTH_SPLITTING { 1 } else { threads };
-    let columns = sums.len().div_ceil(threads).next_multiple_of(LINE);
-    chunks::each(sums.chunks_mut(columns.max(1)), threads, |i, sums| {
-        T::dispatch(isa, ColumnSums { rows, first: i * columns, sums });
-        Ok(())
-    })
-}
-
-struct ColumnSums<'a, T> {
-    rows: &'a Gathered<'a, T>,
-    first: usize,
-    sums: &'a mut [T],
-}
-
-impl<T: Element> Kernel<T> for ColumnSums<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes<T>>(self, l: L) {
-        let n = self.sums.len().min(self.rows.width - self.first);
-        for k in 0..self.rows.index.len() {
-            let row = self.rows.row(k).wrapping_add(self.first);
-            for j in (0..n).step_by(L::N) {
-                // SAFETY: columns j .. n exist in the row and in the sums.
-                unsafe {
-                    let sum = self.sums.as_mut_ptr().add(j);
-                    let new = l.add(l.load_up_to(sum, n - j), l.load_up_to(row.add(j), n - j));
-                    l.store_up_to(sum, new, n - j);
-                }
-            }
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use ndarray::Array2;
 
-use crate::gemm::{Gathered, Outer, column_sums, outer_products};
+use crate::column_sums::column_sums;
+use crate::gemm::{Gathered, Outer, outer_products};
 use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
 use crate::panels::Panels;
 use crate::simd::{Element, Isa, Kernel, Lanes};

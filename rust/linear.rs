@@ -28,6 +28,7 @@ use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
 use crate::buffer::{Buffer, size};
 use crate::chunks::{reserved, zeros};
+use crate::column_sums::column_sums;
 use crate::error::{Error, Result};
 use crate::gemm::{self, Gathered, Outer};
 use crate::kernel::panel_width;
@@ -141,7 +142,7 @@ fn parameters<T: Element>(
     // SAFETY: the index names all rows; shapes were checked; nobody else writes the results.
     unsafe {
         gemm::outer_products(isa, &[product], threads)?;
-        gemm::column_sums(isa, &left, &mut sums, threads)?;
+        column_sums(isa, &left, &mut sums, threads)?;
     }
     db.iter_mut().zip(sums).for_each(|(db, sum)| *db = sum);
     Ok(())

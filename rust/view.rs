@@ -48,6 +48,28 @@ impl<T: Element> View<T> {
         (self.start.wrapping_offset(b as isize * rows + t as isize * steps), step)
     }
 
+    /// The same lines from column `first` on.
+    #[inline(always)]
+    pub fn from_column(self, first: usize) -> Self {
+        let start = self.start.wrapping_offset(first as isize * self.strides[2]);
+        Self { start, ..self }
+    }
+
+    /// Copies `n` elements of a line of `view` to contiguous memory, or writes zeros without one.
+    ///
+    /// # Safety
+    /// As for `read`.
+    #[inline(always)]
+    pub unsafe fn read_or_zero(view: Option<Self>, b: usize, t: usize, n: usize, to: *mut T) {
+        // SAFETY: the caller vouches for both.
+        unsafe {
+            match view {
+                Some(view) => view.read(b, t, n, to),
+                None => to.write_bytes(0, n),
+            }
+        }
+    }
+
     /// Copies `n` elements of a line to contiguous memory.
     ///
     /// # Safety

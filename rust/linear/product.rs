@@ -121,14 +121,8 @@ impl<T: Element> TaskRun<'_, T> {
                 out_blocks: Blocks::DENSE,
             }
             .run_on(l);
-            for r in 0..task.rows {
-                let (to, step) = p.to.line(task.first + r, 0);
-                let (to, from) = (to.offset(first as isize * step), out.add(r * row));
-                match step {
-                    1 => std::ptr::copy_nonoverlapping(from, to, columns),
-                    _ => (0..columns).for_each(|j| *to.offset(j as isize * step) = *from.add(j)),
-                }
-            }
+            let to = p.to.from_column(first);
+            (0..task.rows).for_each(|r| to.write(task.first + r, 0, columns, out.add(r * row)));
         }
     }
 }

@@ -110,7 +110,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             for (r, &row) in self.task.rows.iter().enumerate() {
                 let state = r * sizes.hidden;
                 if C::CELL_STATE {
-                    line(a.dc_n.as_ref(), row, 0, sizes.hidden, w.dc.add(state));
+                    View::read_or_zero(a.dc_n, row, 0, sizes.hidden, w.dc.add(state));
                 }
                 if C::CARRY {
                     // x + -0 is x for every x, also for -0.
@@ -159,9 +159,9 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             }
             .run_on(l);
             let n = sums.end_unit - sums.first_unit;
+            let dh_n = self.arrays.dh_n.map(|view| view.from_column(sums.first_unit));
             for r in known..sums.rows {
-                let to = w.sums.add(r * w.sums_row);
-                line(self.arrays.dh_n.as_ref(), task.rows[r], sums.first_unit, n, to);
+                View::read_or_zero(dh_n, task.rows[r], 0, n, w.sums.add(r * w.sums_row));
             }
         }
     }
@@ -268,12 +268,9 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                     self.add_carry(l, &sums);
                 }
                 let n = sums.end_unit - sums.first_unit;
+                let dh0 = a.dh0.from_column(sums.first_unit);
                 for (r, &row) in task.rows.iter().enumerate() {
-                    let (to, step) = a.dh0.line(row, 0);
-                    let to = to.wrapping_offset(sums.first_unit as isize * step);
-                    for i in 0..n {
-                        *to.offset(i as isize * step) = *w.sums.add(r * w.sums_row + i);
-                    }
+                    dh0.write(row, 0, n, w.sums.add(r * w.sums_row));
                 }
             }
             if let Some(dc0) = &a.dc0 {
@@ -283,9 +280,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             }
         }
     }
-}
 
-impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     /// What flowed past the product, onto what flowed through it.
     #[inline(always)]
     unsafe fn add_carry<L: Lanes<T>>(&self, l: L, sums: &Sums<T>) {
@@ -299,27 +294,6 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                     pair.store(to, pair.add(pair.load(to), carry));
                 }
             }
-        }
-    }
-}
-
-/// `n` elements of a row of a state's gradient from `first` on, or zeros.
-#[inline(always)]
-unsafe fn line<T: Element>(from: Option<&View<T>>, row: usize, first: usize, n: usize, to: *mut T) {
-    // SAFETY: the caller vouches for the row and for n elements behind `to`.
-    unsafe {
-        match from {
-            Some(view) => {
-                let (start, step) = view.line(row, 0);
-                crate::panels::pack_line(
-                    start.wrapping_offset(first as isize * step).cast_const(),
-                    step,
-                    to,
-                    n,
-                    n,
-                );
-            }
-            None => to.write_bytes(0, n),
         }
     }
 }

@@ -12,6 +12,7 @@ use ndarray::ArrayViewMut1;
 use crate::buffer::Buffer;
 use crate::cells::Cell;
 use crate::chunks::{reserved, zeros};
+use crate::column_sums::column_sums;
 use crate::error::Result;
 use crate::gemm::{self, Gathered, Outer};
 use crate::sequence::backward::GradientOutputs;
@@ -109,7 +110,7 @@ impl<'a, T: Element> Totals<'a, T> {
         unsafe { gemm::outer_products(isa, &products, self.threads)? };
         if outputs.db_ih.is_some() || outputs.db_hh.is_some() {
             // SAFETY: as above.
-            unsafe { gemm::column_sums(isa, &d, &mut self.biases, self.threads)? };
+            unsafe { column_sums(isa, &d, &mut self.biases, self.threads)? };
         }
         Ok(())
     }

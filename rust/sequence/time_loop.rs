@@ -151,9 +151,9 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         // SAFETY: as `run` says.
         unsafe {
             for (r, &row) in self.task.rows.iter().enumerate() {
-                initial(a.h0.as_ref(), row, sizes.output, h.add(r * sizes.output));
+                View::read_or_zero(a.h0, row, 0, sizes.output, h.add(r * sizes.output));
                 if C::CELL_STATE {
-                    initial(a.c0.as_ref(), row, sizes.hidden, c.add(r * sizes.hidden));
+                    View::read_or_zero(a.c0, row, 0, sizes.hidden, c.add(r * sizes.hidden));
                 }
                 let length = self.task.lengths[r];
                 if let Some(y) = &a.y {
@@ -340,18 +340,6 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             }
             (task.count(s + 1)..task.count(s)).for_each(|r| self.finish(a, r, h, c));
             self.checkpoint(a, s + 1);
-        }
-    }
-}
-
-/// A row of an initial state, or zeros.
-#[inline(always)]
-unsafe fn initial<T: Element>(from: Option<&View<T>>, row: usize, n: usize, to: *mut T) {
-    // SAFETY: the caller vouches for the row and for n elements behind `to`.
-    unsafe {
-        match from {
-            Some(view) => view.read(row, 0, n, to),
-            None => to.write_bytes(0, n),
         }
     }
 }

@@ -159,7 +159,7 @@ impl<T: Element> Kernel<T> for OuterRun<'_, T> {
                     self.pack_right(l, panel * width, columns, k0, k);
                     self.block(l, count, k0, k);
                 }
-                let out = p.out.from_column(panel * width);
+                let out = p.out.columns_from(panel * width);
                 for i in 0..p.rows {
                     out.write(p.out_row + i, 0, columns, w.sums.add(i * count * width));
                 }
@@ -178,7 +178,7 @@ impl<T: Element> OuterRun<'_, T> {
             if p.left.index.is_empty() || p.accumulate {
                 w.sums.write_bytes(0, p.rows * row);
             }
-            let out = p.out.from_column(first);
+            let out = p.out.columns_from(first);
             for i in 0..if p.accumulate { p.rows } else { 0 } {
                 out.read(p.out_row + i, 0, columns, w.sums.add(i * row));
             }

@@ -50,7 +50,7 @@ impl<T: Element> View<T> {
 
     /// The same lines from column `first` on.
     #[inline(always)]
-    pub fn from_column(self, first: usize) -> Self {
+    pub fn columns_from(self, first: usize) -> Self {
         let start = self.start.wrapping_offset(first as isize * self.strides[2]);
         Self { start, ..self }
     }

@@ -121,7 +121,7 @@ impl<T: Element> TaskRun<'_, T> {
                 out_blocks: Blocks::DENSE,
             }
             .run_on(l);
-            let to = p.to.from_column(first);
+            let to = p.to.columns_from(first);
             (0..task.rows).for_each(|r| to.write(task.first + r, 0, columns, out.add(r * row)));
         }
     }

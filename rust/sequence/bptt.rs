@@ -159,7 +159,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             }
             .run_on(l);
             let n = sums.end_unit - sums.first_unit;
-            let dh_n = self.arrays.dh_n.map(|view| view.from_column(sums.first_unit));
+            let dh_n = self.arrays.dh_n.map(|view| view.columns_from(sums.first_unit));
             for r in known..sums.rows {
                 View::read_or_zero(dh_n, task.rows[r], 0, n, w.sums.add(r * w.sums_row));
             }
@@ -268,7 +268,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                     self.add_carry(l, &sums);
                 }
                 let n = sums.end_unit - sums.first_unit;
-                let dh0 = a.dh0.from_column(sums.first_unit);
+                let dh0 = a.dh0.columns_from(sums.first_unit);
                 for (r, &row) in task.rows.iter().enumerate() {
                     dh0.write(row, 0, n, w.sums.add(r * w.sums_row));
                 }

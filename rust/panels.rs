@@ -17,6 +17,7 @@ pub struct Panels<T> {
 }
 
 impl<T: Element> Panels<T> {
+    // A line between panels, so that six of them do not meet in one cache set, changed nothing.
     fn new(lanes: usize, k: usize, count: usize) -> Result<Self> {
         let purpose = "packed weights";
         let len = size(&[k, panel_width(lanes), count]);

@@ -5,6 +5,7 @@ python benches/performance.py --kernels out/kernels.json --comparison out/compar
 
 import argparse
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 import page
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-# Of the many rows of the kernels' table: whole layers, steps, and a few products.
-KINDS = ("lstm", "gru", "rnn tanh", "product")
+# Of the many rows of the kernels' table: whole layers and steps, and the products of a step.
+CELLS = "(lstm|gru|rnn tanh)"
+SHOWN = re.compile(rf"{CELLS} (step|forward B1 T100 I1 |forward B[36]|training)|product")
+THREADS = re.compile(r", (\d) thread\(s\)")
 
 
 def main() -> None:
@@ -35,20 +38,20 @@ def shares(data: dict[str, Any]) -> str:
         f"{p['name']} with {p['threads']} thread(s) {p['best']:.0f} {p['unit']}"
         for p in data["probes"]
     )
-    head = ("benchmark", "median", "rate", "limit", "share")
-    lines = [_share(row) for row in data["rows"] if row["name"].startswith(KINDS)]
+    found: dict[str, dict[str, str]] = {}
+    for row in data["rows"]:
+        if SHOWN.match(row["name"]):
+            threads = THREADS.search(row["name"])
+            name = THREADS.sub("", row["name"])
+            found.setdefault(name, {})[threads[1] if threads else "1"] = _share(row)
+    head = ("benchmark", "1 thread", "2 threads")
+    lines = [[name, cells["1"], cells.get("2", "–")] for name, cells in found.items()]
     return f"Best probes ({data['isa']}): {probes}.\n\n{page.table(head, lines)}"
 
 
-def _share(row: dict[str, Any]) -> list[str]:
-    rate, limit = row["rate"], row["limit"]
-    return [
-        row["name"],
-        page.duration(row["seconds"][1]),
-        f"{rate:.1f} {row['unit']}",
-        f"{limit:.1f} {row['level']}",
-        f"{100 * rate / limit:.0f}%",
-    ]
+def _share(row: dict[str, Any]) -> str:
+    rate, limit, level = row["rate"], row["limit"], row["level"]
+    return f"{rate:.0f} of {limit:.0f} {row['unit']} ({level}), {100 * rate / limit:.0f}%"
 
 
 def ratios(data: dict[str, Any]) -> str:

@@ -84,6 +84,7 @@ mod tests {
     use ndarray::{Array2, array};
 
     use super::*;
+    use crate::parallel::WORTH_SPLITTING;
     use crate::testing::numbers;
 
     fn ids(n: usize, rows: usize) -> ndarray::Array1<i64> {
@@ -92,7 +93,8 @@ mod tests {
 
     #[test]
     fn rows_are_looked_up_on_any_number_of_threads() {
-        let (table, ids) = (numbers::<f32>(50, 70, 1), ids(20_000, 50));
+        const { assert!(40_000 * 70 >= WORTH_SPLITTING) };
+        let (table, ids) = (numbers::<f32>(50, 70, 1), ids(40_000, 50));
         for threads in [1, 2, 3] {
             let mut y = Array2::zeros((ids.len(), 70));
             forward(table.view(), ids.view(), y.view_mut(), Some(threads)).unwrap();
@@ -104,7 +106,8 @@ mod tests {
 
     #[test]
     fn gradients_are_added_in_order_on_any_number_of_threads() {
-        let (dy, ids) = (numbers::<f32>(10_000, 130, 2), ids(10_000, 9));
+        const { assert!(20_000 * 130 >= WORTH_SPLITTING) };
+        let (dy, ids) = (numbers::<f32>(20_000, 130, 2), ids(20_000, 9));
         let mut expected = Array2::<f32>::zeros((11, 130));
         for (row, &id) in dy.rows().into_iter().zip(&ids) {
             let mut to = expected.row_mut(id as usize);

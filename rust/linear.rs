@@ -202,7 +202,7 @@ mod tests {
         (dx, dw, db)
     }
 
-    /// Sizes around tiles and panels, and one whose work is split.
+    /// Sizes around tiles and panels, and two whose work is split.
     const SIZES: [[usize; 3]; 8] = [
         [1, 1, 1],
         [2, 3, 33],
@@ -210,11 +210,13 @@ mod tests {
         [5, 0, 4],
         [0, 4, 5],
         [3, 300, 0],
-        [211, 90, 70],
-        [4, 530, 540],
+        [421, 90, 70],
+        [4, 1060, 540],
     ];
 
     fn agree<T: Element>(fma: fn(T, T, T) -> T) {
+        let split = |[n, i, o]: &[usize; 3]| n * i * o >= parallel::WORTH_SPLITTING;
+        assert_eq!(SIZES.iter().filter(|sizes| split(sizes)).count(), 2);
         for [n, i, o] in SIZES {
             let (x, w, dy) = (numbers::<T>(n, i, 1), numbers::<T>(o, i, 2), numbers::<T>(n, o, 3));
             let b = numbers::<T>(1, o, 4).row(0).to_owned();

@@ -221,6 +221,7 @@ mod tests {
     use ndarray::{Array1, Array2, array};
 
     use super::*;
+    use crate::parallel::WORTH_SPLITTING;
     use crate::testing::{numbers, on_every_isa};
 
     type Rows<'a, T> = ArrayView2<'a, T>;
@@ -264,8 +265,9 @@ mod tests {
     }
 
     fn same_bits<T: Element>() {
-        let z = numbers::<T>(701, 203, 2);
-        let targets: Vec<i64> = (0..701).map(|i| i * 31 % 203).collect();
+        const { assert!(1409 * 203 * COST >= WORTH_SPLITTING) };
+        let z = numbers::<T>(1409, 203, 2);
+        let targets: Vec<i64> = (0..1409).map(|i| i * 31 % 203).collect();
         let expected = run(z.view(), &targets, Reduction::Mean, 1).unwrap();
         on_every_isa(|isa| {
             for threads in [1, 2, 3] {

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::pool;
 
 /// Fused multiply-adds below which waking a second thread costs more than it saves.
-const WORTH_SPLITTING: usize = 1 << 21;
+pub(crate) const WORTH_SPLITTING: usize = 1 << 21;
 
 /// Zero until someone sets or asks for it.
 static THREADS: AtomicUsize = AtomicUsize::new(0);

@@ -143,6 +143,7 @@ impl<T: Element> Update<T, 2> for Moments<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parallel::WORTH_SPLITTING;
     use crate::testing::{numbers, on_every_isa};
 
     fn naive(a: &Adam, p: &mut [f64], g: &[f64], m: &mut [f64], v: &mut [f64], t: i32) {
@@ -195,11 +196,12 @@ mod tests {
 
     #[test]
     fn threads_and_instruction_sets_change_no_bit() {
+        const { assert!(200_001 * COST >= WORTH_SPLITTING) };
         for adam in kinds() {
-            let expected = run::<f32>(&adam, 100_001, 1);
+            let expected = run::<f32>(&adam, 200_001, 1);
             on_every_isa(|isa| {
                 for threads in [1, 2, 3] {
-                    let got = run::<f32>(&adam, 100_001, threads);
+                    let got = run::<f32>(&adam, 200_001, threads);
                     assert_eq!(got, expected, "{adam:?} on {isa}, {threads} threads");
                 }
             });

@@ -96,10 +96,12 @@ pub fn scale<T: Element>(values: &mut [T], factor: f64, threads: Option<usize>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parallel::WORTH_SPLITTING;
     use crate::testing::numbers;
 
     #[test]
     fn sums_are_those_of_plain_loops_for_any_length_and_threads() {
+        const { assert!(300_001 * COST >= WORTH_SPLITTING) };
         for n in [0, 1, 511, 512, 4096, 4097, 5000, 300_001] {
             let values = numbers::<f32>(1, n, 1);
             let values = values.as_slice().unwrap();
@@ -122,7 +124,8 @@ mod tests {
 
     #[test]
     fn scaling_is_one_multiplication_each() {
-        let before = numbers::<f32>(1, 200_000, 2);
+        const { assert!(400_000 * COST >= WORTH_SPLITTING) };
+        let before = numbers::<f32>(1, 400_000, 2);
         for threads in [1, 2, 3] {
             let mut after = before.clone();
             scale(after.as_slice_mut().unwrap(), 0.3, Some(threads)).unwrap();

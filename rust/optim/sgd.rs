@@ -139,6 +139,7 @@ impl<T: Element> Update<T, 1> for Descent<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parallel::WORTH_SPLITTING;
     use crate::testing::{numbers, on_every_isa};
 
     fn naive(s: &Sgd, p: &mut [f64], g: &[f64], v: &mut [f64], first: bool) {
@@ -186,11 +187,12 @@ mod tests {
 
     #[test]
     fn threads_and_instruction_sets_change_no_bit() {
+        const { assert!(300_001 * COST >= WORTH_SPLITTING) };
         for sgd in KINDS {
-            let expected = run::<f32>(&sgd, 150_001, 1);
+            let expected = run::<f32>(&sgd, 300_001, 1);
             on_every_isa(|isa| {
                 for threads in [1, 2, 3] {
-                    let got = run::<f32>(&sgd, 150_001, threads);
+                    let got = run::<f32>(&sgd, 300_001, threads);
                     assert_eq!(got, expected, "{sgd:?} on {isa}, {threads} threads");
                 }
             });

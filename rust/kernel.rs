@@ -289,10 +289,11 @@ impl<T: Element, const R: usize, const P: usize> Tile<'_, T, R, P> {
                     #[expect(clippy::needless_range_loop, reason = "rows run inside panels here")]
                     for j in 0..P {
                         let b = b.add(j * p.panel_stride);
-                        let weights = [l.load(b), l.load(b.add(L::N))];
-                        for r in 0..R {
-                            acc[r][j][0] = l.fma(x[r], weights[0], acc[r][j][0]);
-                            acc[r][j][1] = l.fma(x[r], weights[1], acc[r][j][1]);
+                        for half in 0..2 {
+                            let weights = l.load(b.add(half * L::N));
+                            for r in 0..R {
+                                acc[r][j][half] = l.fma(x[r], weights, acc[r][j][half]);
+                            }
                         }
                     }
                 }

@@ -57,6 +57,9 @@ pub struct Rows<T> {
     pub column: usize,
 }
 
+// SAFETY: a place only; `Product::run_on` says what must lie there, and nobody writes it meanwhile.
+unsafe impl<T: Element> Sync for Rows<T> {}
+
 /// What the sums start from: rows like the result's; a row stride of zero repeats one row.
 #[derive(Clone, Copy)]
 pub struct Init<T> {

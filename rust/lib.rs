@@ -60,11 +60,13 @@
 //! | `cells` | one file a cell: equations, forward next to backward |
 //! | `sequence` | the time loop and backpropagation through time, written once |
 //! | `linear`, `embedding`, `loss`, `optim` | what training needs beside the layers |
-//! | `parallel`, `pool`, `team`, `chunks` | threads, tasks, and one sequence on several threads |
+//! | `parallel`, `pool`, `chunks` | threads and tasks |
+//! | `board`, `team` | rows dealt to threads and handed over, and one row on several threads |
 //! | `buffer`, `view` | memory, strided arrays |
 //! | `indices` | indices checked on a private copy |
 //! | `shape`, `error` | every check before any work, and what it says |
 
+mod board;
 mod buffer;
 mod cells;
 mod chunks;

@@ -123,6 +123,16 @@ fn look_again(looks: usize) {
     if looks < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
 }
 
+/// Waits for something that another thread is about to do.
+#[inline]
+pub(crate) fn wait_until(mut done: impl FnMut() -> bool) {
+    let mut looks = 0;
+    while !done() {
+        looks += 1;
+        look_again(looks);
+    }
+}
+
 /// Counts who is inside.
 struct Door {
     /// Helpers inside; `CLOSED` is added when no more are let in.

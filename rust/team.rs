@@ -21,9 +21,6 @@ use crate::pool;
 pub(crate) const LARGEST: usize = 8;
 /// How long the caller waits for others to come; waking a sleeping thread takes about as long.
 const PATIENCE: Duration = Duration::from_micros(50);
-/// Looks at the others before a thread begins to yield between them: some microseconds.
-const SPINS: usize = 400;
-
 /// A place of its own cache line: what one thread writes does not disturb the others.
 #[repr(align(128))]
 #[derive(Default)]
@@ -80,7 +77,7 @@ impl Member<'_> {
         team.reached[self.index].0.store(meeting, Ordering::Release);
         for (i, other) in team.reached.iter().enumerate().take(self.size) {
             if i != self.index {
-                wait(|| other.0.load(Ordering::Acquire) >= meeting);
+                pool::wait_until(|| other.0.load(Ordering::Acquire) >= meeting);
             }
         }
     }
@@ -95,16 +92,6 @@ impl Drop for Member<'_> {
     }
 }
 
-/// Spins for some microseconds, then lets other threads run between looks.
-#[inline]
-fn wait(done: impl Fn() -> bool) {
-    let mut looks = 0;
-    while !done() {
-        looks += 1;
-        if looks < SPINS { spin_loop() } else { std::thread::yield_now() }
-    }
-}
-
 /// Runs `work` on the caller and on up to `threads - 1` more threads that are free.
 pub(crate) fn run(threads: usize, work: impl Fn(&Member<'_>) + Sync) {
     let wanted = threads.clamp(1, LARGEST) - 1;
@@ -115,7 +102,7 @@ pub(crate) fn run(threads: usize, work: impl Fn(&Member<'_>) + Sync) {
     let help = || {
         let index = team.came.0.fetch_add(1, Ordering::AcqRel) + 1;
         if index < LARGEST {
-            wait(|| team.size.0.load(Ordering::Acquire) > 0);
+            pool::wait_until(|| team.size.0.load(Ordering::Acquire) > 0);
             let size = team.size.0.load(Ordering::Acquire);
             work(&Member { team: Some(team), index, size, meetings: Cell::new(0) });
         }

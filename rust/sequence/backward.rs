@@ -6,21 +6,20 @@ use ndarray::{
     Array1, Array2, Array3, ArrayView2, ArrayView3, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3,
 };
 
-use crate::buffer::{Parts, with_workspace};
+use crate::board::{self, Board, Part};
 use crate::cells::Cell;
 use crate::error::Result;
 use crate::parallel;
 use crate::sequence::between::{Arrays, Between, Layout};
 use crate::sequence::bptt::Run;
-use crate::sequence::forward::array;
+use crate::sequence::forward::{self, array, part_count};
 use crate::sequence::gradients::Totals;
-use crate::sequence::plan::Task;
+use crate::sequence::input_gradients::input_gradients;
 use crate::sequence::saved::{Checkpoints, Histories, Memory, Places, Saved};
 use crate::sequence::weights::{Function, Transposed, transposed};
-use crate::sequence::{WithCell, time_loop as forward, with_cell};
+use crate::sequence::{WithCell, with_cell};
 use crate::shape;
 use crate::simd::Element;
-use crate::team::Member;
 use crate::view::View;
 
 /// The gradients that come in; absent ones are zero.
@@ -131,7 +130,7 @@ impl<T: Element> Saved<T> {
         }
         outputs.check(operation, self)?;
         let step = kind.gates() * sizes.hidden * (sizes.input + sizes.output);
-        let work = step.saturating_mul(self.plan.step_rows).saturating_mul(2);
+        let work = step.saturating_mul(self.plan.step_rows()).saturating_mul(2);
         let threads = parallel::threads_for(operation, threads, work)?;
         let run = Backward { saved: self, upstream, outputs, threads, operation };
         with_cell(kind, sizes.projected, run)
@@ -188,11 +187,16 @@ impl<T: Element> WithCell<T> for Backward<'_, '_, '_, T> {
         let mut totals = Totals::new::<C>(saved, self.threads)?;
         for (number, span) in plan.spans.iter().enumerate().rev() {
             let arrays = self.arrays(&between);
-            parallel::run(plan.tasks.len(), self.threads, |i| {
-                let part = TaskSpan { saved, task: &plan.tasks[i], number, window: &window };
-                part.again(cell)?;
-                part.backward(cell, transposed, &arrays)
-            })?;
+            let steps = Steps { cell, saved, number, window: &window, threads: self.threads };
+            // SAFETY: the later span left its gradients, and nobody else works on them.
+            unsafe { between.take_over::<C>(saved, span) };
+            steps.again()?;
+            steps.backward(transposed, &arrays)?;
+            if let Some(dx) = arrays.dx {
+                let (panels, threads) = (&transposed.input, self.threads);
+                // SAFETY: the gradients of the span's gates are complete, and `dx` was checked.
+                unsafe { input_gradients::<T, C>(saved, panels, &between, span, dx, threads)? };
+            }
             totals.add::<C>(span, &between, &window, &mut self.outputs)?;
         }
         totals.finish::<C>(&mut self.outputs);
@@ -214,62 +218,55 @@ impl<T: Element> Backward<'_, '_, '_, T> {
     }
 }
 
-/// One task in one span.
-struct TaskSpan<'a, T: Element> {
+/// All rows in one span.
+struct Steps<'a, T: Element, C> {
+    cell: C,
     saved: &'a Saved<T>,
-    task: &'a Task,
     number: usize,
     window: &'a Histories<T>,
+    threads: usize,
 }
 
-impl<T: Element> TaskSpan<'_, T> {
-    fn steps(&self) -> Range<usize> {
-        self.task.clip(&self.saved.plan.spans[self.number])
+impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
+    fn span(&self) -> Range<usize> {
+        self.saved.plan.spans[self.number].clone()
     }
 
-    fn places<C: Cell<T>>(&self) -> Places<T> {
-        let (task, saved) = (self.task, self.saved);
-        let (sizes, whole) = (saved.weights.sizes(), &saved.history);
+    fn places(&self) -> Places<T> {
+        let (saved, sizes) = (self.saved, self.saved.weights.sizes());
         let (history, first) = match saved.memory {
-            Memory::Keep => (whole, task.first_step_row as isize),
-            Memory::Low => (self.window, task.first_in_window(self.steps().start)),
+            Memory::Keep => (&saved.history, 0),
+            Memory::Low => (self.window, saved.plan.offset(self.span().start)),
         };
-        Places::saved::<C>(Places::inputs(whole, task, sizes), history, first, task, sizes)
+        let (x, rows) = (saved.history.x.ptr(), saved.plan.rows.len());
+        Places::saved::<C>(x, history, first, rows, sizes)
     }
 
     /// Runs forward again where little was kept: the same sums, so the same bits.
-    fn again<C: Cell<T>>(&self, cell: C) -> Result<()> {
-        let (saved, task, steps) = (self.saved, self.task, self.steps());
-        if saved.memory == Memory::Keep || steps.is_empty() {
+    fn again(&self) -> Result<()> {
+        let (saved, places, steps) = (self.saved, self.places(), self.span());
+        if saved.memory == Memory::Keep {
             return Ok(());
         }
-        let (packed, places) = (&*saved.weights.packed, self.places::<C>());
-        let checkpoints = Checkpoints { history: &saved.history, plan: &saved.plan };
-        // SAFETY: forward wrote the checkpoint; this part of the window is the task's.
-        unsafe { checkpoints.read(task, self.number, &places) };
-        let cut = |start: Option<*mut T>| {
-            let mut parts = start.map_or_else(Parts::measure, Parts::of);
-            let layout = forward::Layout::new::<C>(&mut parts, places, task, packed);
-            (parts.used(), layout)
-        };
-        with_workspace(cut(None).0, |start| {
-            let (arrays, places, member) = (None, cut(Some(start)).1, &Member::alone());
-            let run = forward::Run { cell, packed, task, arrays, places, steps, member };
-            T::dispatch(packed.isa, run);
-        })
+        let (plan, packed) = (&saved.plan, &*saved.weights.packed);
+        let checkpoints = Checkpoints { history: &saved.history, plan };
+        // SAFETY: forward wrote the checkpoint; nobody else has the window.
+        unsafe { checkpoints.read(self.number, &(0..plan.rows.len()), &places) };
+        let arrays = None;
+        forward::Steps { cell: self.cell, packed, plan, arrays, places, steps }.apart(self.threads)
     }
 
-    fn backward<C: Cell<T>>(
-        &self, cell: C, transposed: &Transposed<T>, arrays: &Arrays<'_, T>,
-    ) -> Result<()> {
-        let (saved, task) = (self.saved, self.task);
-        let packed = &*saved.weights.packed;
-        let layout = |start| Layout::new::<C>(start, saved, task, arrays);
-        with_workspace(layout(None).0, |start| {
-            let (places, layout) = (self.places::<C>(), layout(Some(start)).1);
-            let (span, is_last) = (self.steps(), self.number + 1 == saved.plan.spans.len());
-            let run = Run { cell, saved, transposed, task, arrays, places, layout, span, is_last };
-            T::dispatch(packed.isa, run);
-        })
+    fn backward(&self, transposed: &Transposed<T>, arrays: &Arrays<'_, T>) -> Result<()> {
+        let (cell, saved, span, places) = (self.cell, self.saved, self.span(), self.places());
+        let n = part_count(saved.plan.rows.len(), self.threads);
+        let parts = saved.plan.parts(&span, n)?;
+        let rows = parts.iter().map(Range::len).max().unwrap_or(0);
+        let layout = |start| Layout::new(start, saved, rows);
+        let run = |start: *mut T, part: Part, board: &Board| {
+            let (layout, span) = (layout(Some(start)).1, span.clone());
+            let run = Run { cell, saved, transposed, part, arrays, places, layout, span, board };
+            T::dispatch(saved.weights.packed.isa, run);
+        };
+        board::run(parts, span.end, self.threads, layout(None).0, run)
     }
 }

@@ -1,17 +1,18 @@
 //! The memory of backward: what flows from one span of time to the span before it and to the
-//! gradients of the weights, and a task's share of it.
+//! gradients of the weights, and a thread's own.
+
+use std::ops::Range;
 
 use crate::buffer::{Buffer, Parts, size};
 use crate::cells::Cell;
 use crate::error::Result;
 use crate::kernel::panel_width;
-use crate::sequence::plan::Task;
 use crate::sequence::saved::{Saved, rows_of};
-use crate::sequence::time_loop::{CHUNK_ROWS, groups_at_once};
+use crate::sequence::time_loop::groups_at_once;
 use crate::simd::Element;
 use crate::view::View;
 
-/// The caller's arrays, and what the tasks leave for the gradients of the weights.
+/// The caller's arrays, and what is left for the gradients of the weights.
 pub(super) struct Arrays<'a, T> {
     pub dy: Option<View<T>>,
     pub dh_n: Option<View<T>>,
@@ -24,15 +25,15 @@ pub(super) struct Arrays<'a, T> {
 
 /// What a span leaves for the gradients of the weights and for the span before it.
 pub(super) struct Between<T> {
-    /// Gradients of the gates, `(window rows, GRADIENTS * H)`; a task's first ones are those of the
+    /// Gradients of the gates, `(window rows, GRADIENTS * H)`; the first ones are those of the
     /// span's first step.
     pub gates: Buffer<T>,
     /// `(window rows, P)`, projected LSTM only
     pub projected: Buffer<T>,
     /// `(B, H)`, for a cell that has a state `c`
-    dc: Buffer<T>,
+    pub dc: Buffer<T>,
     /// `(B, H)`, for a cell in which part of the gradient flows without a product
-    carry: Buffer<T>,
+    pub carry: Buffer<T>,
 }
 
 impl<T: Element> Between<T> {
@@ -41,58 +42,48 @@ impl<T: Element> Between<T> {
         let reserve = |rows, width| rows_of(rows, width, "gradients of the gates");
         let when = |needed: bool, width: usize| Some(if needed { width } else { 0 });
         Ok(Self {
-            gates: reserve(plan.window_rows, size(&[C::GRADIENTS, sizes.hidden]))?,
-            projected: reserve(plan.window_rows, when(sizes.projected, sizes.output))?,
-            dc: reserve(plan.rows, when(C::CELL_STATE, sizes.hidden))?,
-            carry: reserve(plan.rows, when(C::CARRY, sizes.hidden))?,
+            gates: reserve(plan.window_rows(), size(&[C::GRADIENTS, sizes.hidden]))?,
+            projected: reserve(plan.window_rows(), when(sizes.projected, sizes.output))?,
+            dc: reserve(plan.rows.len(), when(C::CELL_STATE, sizes.hidden))?,
+            carry: reserve(plan.rows.len(), when(C::CARRY, sizes.hidden))?,
         })
+    }
+
+    /// The first stage of a span's last step multiplies what the later span left for its first,
+    /// which lies where this span's first step goes: it is moved behind the span.
+    ///
+    /// # Safety
+    /// The later span is complete, and nobody else uses the window.
+    pub unsafe fn take_over<C: Cell<T>>(&self, saved: &Saved<T>, span: &Range<usize>) {
+        let row = C::GRADIENTS * saved.weights.sizes().hidden;
+        let to = self.gates.ptr().wrapping_add(saved.plan.rows_of(span) * row);
+        // SAFETY: the window has room for one step behind the span.
+        unsafe { std::ptr::copy(self.gates.ptr(), to, saved.plan.count(span.end) * row) };
     }
 }
 
-/// A task's memory.
+/// One thread's memory.
 #[derive(Clone, Copy)]
 pub(super) struct Layout<T> {
-    /// The row of this task's window for the first step of the span.
-    pub window: *mut T,
-    pub projected: *mut T,
-    pub dc: *mut T,
-    pub carry: *mut T,
     pub sums: *mut T,
     pub zeros: *mut T,
     pub groups: usize,
     pub sums_row: usize,
-    /// A chunk of `dx`, rows of whole panels.
-    pub dx: *mut T,
-    pub dx_row: usize,
 }
 
 impl<T: Element> Layout<T> {
-    pub fn new<C: Cell<T>>(
-        start: Option<*mut T>, saved: &Saved<T>, task: &Task, arrays: &Arrays<'_, T>,
-    ) -> (usize, Self) {
+    /// For parts of up to `rows` rows; at `start`, or only measured.
+    pub fn new(start: Option<*mut T>, saved: &Saved<T>, rows: usize) -> (usize, Self) {
         let mut parts = start.map_or_else(Parts::measure, Parts::of);
-        let (sizes, rows) = (saved.weights.sizes(), task.rows.len());
-        let width = panel_width(saved.weights.packed.isa.lanes::<T>());
-        let panels = |n: usize| n.div_ceil(width);
-        let all = panels(sizes.hidden.max(sizes.output));
+        let (sizes, width) =
+            (saved.weights.sizes(), panel_width(saved.weights.packed.isa.lanes::<T>()));
+        let all = sizes.hidden.max(sizes.output).div_ceil(width);
         let groups = groups_at_once::<T>(rows, width, all);
-        let dx_row = panels(sizes.input) * width;
-        let chunk =
-            if arrays.dx.is_some() { rows.max(CHUNK_ROWS.min(task.step_rows())) } else { 0 };
-        let (first, between) = (task.first_window_row, arrays.between);
-        let state = |buffer: &Buffer<T>| buffer.ptr().wrapping_add(task.first_row * sizes.hidden);
-        let projected = if sizes.projected { first * sizes.output } else { 0 };
         let layout = Self {
-            window: between.gates.ptr().wrapping_add(first * C::GRADIENTS * sizes.hidden),
-            projected: between.projected.ptr().wrapping_add(projected),
-            dc: state(&between.dc),
-            carry: state(&between.carry),
             sums: parts.take(rows.saturating_mul(groups * width)),
-            zeros: parts.take(dx_row.max(groups * width)),
+            zeros: parts.take(groups * width),
             groups,
             sums_row: groups * width,
-            dx: parts.take(chunk.saturating_mul(dx_row)),
-            dx_row,
         };
         (parts.used(), layout)
     }

@@ -1,33 +1,32 @@
 //! Backpropagation through time (Werbos, Proceedings of the IEEE 78(10), 1990), written once for
-//! all cells: one task's rows through the steps of a span, backwards.
+//! all cells: a part of the rows through the steps of a span, backwards.
 
 use std::ops::Range;
 
+use crate::board::{Board, Part};
 use crate::cells::{Cell, Factor};
 use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
+use crate::parallel;
 use crate::sequence::between::{Arrays, Layout};
 use crate::sequence::epilogue::{BackwardRows, Sums};
-use crate::sequence::plan::Task;
 use crate::sequence::saved::{Places, Saved};
-use crate::sequence::time_loop::CHUNK_ROWS;
 use crate::sequence::weights::Transposed;
 use crate::simd::{Element, Kernel, Lanes, Pair};
 use crate::view::View;
 
-/// One task: its rows through the steps of a span, backwards.
+/// Some rows through the steps of a span, backwards.
 pub(super) struct Run<'a, T: Element, C> {
     pub cell: C,
     pub saved: &'a Saved<T>,
     pub transposed: &'a Transposed<T>,
-    pub task: &'a Task,
+    /// Its step is the one after those that are left to do.
+    pub part: Part,
     pub arrays: &'a Arrays<'a, T>,
     /// What forward left.
     pub places: Places<T>,
     pub layout: Layout<T>,
-    /// The task's part of the span.
     pub span: Range<usize>,
-    /// It is the last span of all tasks, where gradients flow in.
-    pub is_last: bool,
+    pub board: &'a Board,
 }
 
 impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
@@ -35,33 +34,25 @@ impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
 
     #[inline(always)]
     fn run<L: Lanes<T>>(self, l: L) {
-        let task = self.task;
-        // SAFETY: shapes were checked against the arrays, the layout was made for this task, rows
-        // belong to one task each, forward wrote all that it kept, and the later span ran before.
+        let (plan, mut rows) = (&self.saved.plan, self.part.rows.clone());
+        // SAFETY: shapes were checked against the arrays, the layout was made for these rows, a row
+        // belongs to one part at a time, forward wrote all that it kept, and the later span ran
+        // before.
         unsafe {
             self.zeros(l);
-            if self.is_last {
-                self.begin();
+            if self.part.step == plan.steps() {
+                self.begin(&rows);
             }
-            let mut end = self.span.end;
-            self.take_over(end);
-            while end > self.span.start {
-                let mut start = end - 1;
-                while start > self.span.start
-                    && task.offset(end) - task.offset(start - 1) <= CHUNK_ROWS
-                {
-                    start -= 1;
+            let mut s = self.part.step.min(plan.steps_in(&rows)).max(self.span.start);
+            while s > self.span.start {
+                s -= 1;
+                for stage in 0..C::BACKWARD.len() {
+                    self.stage(l, &rows, stage, s);
                 }
-                for s in (start..end).rev() {
-                    for stage in 0..C::BACKWARD.len() {
-                        self.stage(l, stage, s);
-                    }
-                }
-                self.input(l, start, end);
-                end = start;
+                rows = self.share(rows, s);
             }
             if self.span.start == 0 {
-                self.finish(l);
+                self.finish(l, &rows);
             }
         }
     }
@@ -72,30 +63,37 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         C::GRADIENTS * self.saved.weights.sizes().hidden
     }
 
+    /// The gradients of the gates of step `s`, of row 0.
     fn gates(&self, s: usize) -> *mut T {
-        let row = self.task.offset(s) - self.task.offset(self.span.start);
-        self.layout.window.wrapping_add(row * self.gradient_row())
+        let row = self.saved.plan.rows_of(&(self.span.start..s));
+        self.arrays.between.gates.ptr().wrapping_add(row * self.gradient_row())
     }
 
     fn projected(&self, s: usize) -> *mut T {
-        let row = self.task.offset(s) - self.task.offset(self.span.start);
-        self.layout.projected.wrapping_add(row * self.saved.weights.sizes().output)
+        let (row, sizes) =
+            (self.saved.plan.rows_of(&(self.span.start..s)), self.saved.weights.sizes());
+        let width = if sizes.projected { sizes.output } else { 0 };
+        self.arrays.between.projected.ptr().wrapping_add(row * width)
     }
 
-    /// The first stage of a span's last step multiplies what the later span left for its first.
-    #[inline(always)]
-    unsafe fn take_over(&self, end: usize) {
-        let n = self.task.count(end) * self.gradient_row();
-        // SAFETY: as `run` says; the window has room for one step behind the span, and the span
-        // has no fewer rows than that.
-        unsafe { std::ptr::copy(self.gates(self.span.start), self.gates(end), n) };
+    /// The rows that this thread keeps before step `s`: half of them, if another one waits.
+    #[inline]
+    fn share(&self, rows: Range<usize>, s: usize) -> Range<usize> {
+        let (plan, sizes, left) =
+            (&self.saved.plan, self.saved.weights.sizes(), s - self.span.start);
+        let work = rows.len().saturating_mul(left).saturating_mul(sizes.hidden * sizes.output);
+        if left == 0 || work < parallel::WORTH_SPLITTING || plan.count_in(&rows, s) == 0 {
+            return rows;
+        }
+        let middle = rows.start + rows.len() / 2;
+        self.board.give(rows, middle, s)
     }
 
     /// What sums start from.
     #[inline(always)]
     unsafe fn zeros<L: Lanes<T>>(&self, l: L) {
         let w = &self.layout;
-        for i in (0..w.dx_row.max(w.sums_row)).step_by(L::N) {
+        for i in (0..w.sums_row).step_by(L::N) {
             // SAFETY: the layout has room for rows of whole panels.
             unsafe { l.store(w.zeros.add(i), l.splat(T::default())) };
         }
@@ -103,21 +101,22 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
 
     /// What flows in at the end of every row, and zeros behind the rows of `dx`.
     #[inline(always)]
-    unsafe fn begin(&self) {
-        let (w, a, sizes) = (&self.layout, self.arrays, self.saved.weights.sizes());
+    unsafe fn begin(&self, rows: &Range<usize>) {
+        let (a, plan, sizes) = (self.arrays, &self.saved.plan, self.saved.weights.sizes());
+        let (dc, carry) = (a.between.dc.ptr(), a.between.carry.ptr());
         // SAFETY: as `run` says.
         unsafe {
-            for (r, &row) in self.task.rows.iter().enumerate() {
-                let state = r * sizes.hidden;
+            for r in rows.clone() {
+                let (row, state) = (plan.rows[r], r * sizes.hidden);
                 if C::CELL_STATE {
-                    View::read_or_zero(a.dc_n, row, 0, sizes.hidden, w.dc.add(state));
+                    View::read_or_zero(a.dc_n, row, 0, sizes.hidden, dc.add(state));
                 }
                 if C::CARRY {
                     // x + -0 is x for every x, also for -0.
-                    (0..sizes.hidden).for_each(|i| *w.carry.add(state + i) = -T::default());
+                    (0..sizes.hidden).for_each(|i| *carry.add(state + i) = -T::default());
                 }
                 if let Some(dx) = &a.dx {
-                    let padding = self.task.lengths[r]..self.saved.steps;
+                    let padding = plan.lengths[r]..self.saved.steps;
                     padding.for_each(|t| dx.clear(row, t, sizes.input));
                 }
             }
@@ -130,25 +129,25 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     /// next step, and start from `dh_n`.
     #[inline(always)]
     unsafe fn product<L: Lanes<T>>(
-        &self, l: L, stage: usize, from: usize, known: usize, sums: &Sums<T>,
+        &self, l: L, stage: usize, from: usize, known: usize, first: usize, sums: &Sums<T>,
     ) {
-        let (w, task, spec) = (&self.layout, self.task, &C::BACKWARD[stage]);
-        let (sizes, panels) = (self.saved.weights.sizes(), &self.transposed.stages[stage]);
+        let (w, sizes) = (&self.layout, self.saved.weights.sizes());
+        let (spec, panels) = (&C::BACKWARD[stage], &self.transposed.stages[stage]);
         let (group, width) = (sums.first_unit / panel_width(L::N), panel_width(L::N));
-        let a = match spec.gates {
-            [] => Rows { start: self.projected(from).cast_const(), row: sizes.output, column: 1 },
-            _ => Rows {
-                start: self.gates(from).wrapping_add(spec.columns.0 * sizes.hidden).cast_const(),
-                row: self.gradient_row(),
-                column: 1,
-            },
+        let (start, row) = match spec.gates {
+            [] => (self.projected(from), sizes.output),
+            _ => {
+                let column = spec.columns.0 * sizes.hidden;
+                (self.gates(from).wrapping_add(column), self.gradient_row())
+            }
         };
+        let start = start.wrapping_add(first * row).cast_const();
         // SAFETY: as `run` says.
         unsafe {
             Product {
                 m: known,
                 k: panels.k,
-                a,
+                a: Rows { start, row, column: 1 },
                 panels: panels.start(group),
                 panel_stride: panels.stride,
                 count: (sums.end_unit - sums.first_unit).div_ceil(width),
@@ -161,7 +160,8 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             let n = sums.end_unit - sums.first_unit;
             let dh_n = self.arrays.dh_n.map(|view| view.columns_from(sums.first_unit));
             for r in known..sums.rows {
-                View::read_or_zero(dh_n, task.rows[r], 0, n, w.sums.add(r * w.sums_row));
+                let row = self.saved.plan.rows[first + r];
+                View::read_or_zero(dh_n, row, 0, n, w.sums.add(r * w.sums_row));
             }
         }
     }
@@ -179,103 +179,81 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         }
     }
 
+    /// The rows of step `s`, from sorted row `first` on, that the stages read and write.
+    #[inline(always)]
+    fn rows(&self, first: usize, s: usize) -> BackwardRows<T> {
+        let (p, plan, sizes) = (&self.places, &self.saved.plan, self.saved.weights.sizes());
+        let at = |start: *mut T, width: usize| start.wrapping_add(first * width);
+        let between = self.arrays.between;
+        BackwardRows {
+            h_before: at(p.h_before(plan, s), sizes.output),
+            h_after: at(p.h_after(plan, s), sizes.output),
+            output: sizes.output,
+            c_before: at(p.c_before(plan, s), sizes.hidden),
+            c_after: at(p.c_after(plan, s), sizes.hidden),
+            hidden: sizes.hidden,
+            kept: at(p.kept(plan, s), C::KEPT * sizes.hidden),
+            gradients: at(self.gates(s), self.gradient_row()),
+            gradient_row: self.gradient_row(),
+            projected: at(self.projected(s), sizes.output),
+            dc: at(between.dc.ptr(), sizes.hidden),
+            carry: at(between.carry.ptr(), sizes.hidden),
+        }
+    }
+
     /// One stage of one step.
     #[inline(always)]
-    unsafe fn stage<L: Lanes<T>>(&self, l: L, stage: usize, s: usize) {
-        let (w, task, sizes) = (&self.layout, self.task, self.saved.weights.sizes());
-        let spec = &C::BACKWARD[stage];
+    unsafe fn stage<L: Lanes<T>>(&self, l: L, part: &Range<usize>, stage: usize, s: usize) {
+        let (plan, sizes) = (&self.saved.plan, self.saved.weights.sizes());
+        let (spec, count) = (&C::BACKWARD[stage], plan.count_in(part, s));
         let (from, known) = match spec.factor {
-            Factor::Recurrent if s + 1 < task.steps() => (s + 1, task.count(s + 1)),
+            Factor::Recurrent if s + 1 < plan.steps() => (s + 1, plan.count_in(part, s + 1)),
             Factor::Recurrent => (s, 0),
-            Factor::Stage => (s, task.count(s)),
+            Factor::Stage => (s, count),
         };
-        let rows = BackwardRows {
-            h_before: self.places.h_before(task, s),
-            h_after: self.places.h_after(task, s),
-            output: sizes.output,
-            c_before: self.places.c_before(task, s),
-            c_after: self.places.c_after(task, s),
-            hidden: sizes.hidden,
-            kept: self.places.kept(task, s),
-            gradients: self.gates(s),
-            gradient_row: self.gradient_row(),
-            projected: self.projected(s),
-            dc: w.dc,
-            carry: w.carry,
-        };
+        let rows = self.rows(part.start, s);
         let dy = |r: usize, unit: usize| {
             self.arrays.dy.as_ref().map(|dy| {
-                let t = task.time(r, s, self.saved.reverse);
-                let (start, step) = dy.line(task.rows[r], t);
+                let r = part.start + r;
+                let (start, step) = dy.line(plan.rows[r], plan.time(r, s, self.saved.reverse));
                 (start.wrapping_offset(unit as isize * step).cast_const(), step)
             })
         };
         let units = if stage == 0 { sizes.output } else { sizes.hidden };
-        for group in (0..units.div_ceil(panel_width(L::N))).step_by(w.groups) {
-            let sums = self.sums(l, task.count(s), group, units);
+        for group in (0..units.div_ceil(panel_width(L::N))).step_by(self.layout.groups) {
+            let sums = self.sums(l, count, group, units);
             // SAFETY: as `run` says.
             unsafe {
-                self.product(l, stage, from, known, &sums);
+                self.product(l, stage, from, known, part.start, &sums);
                 rows.run(l, self.cell, stage, spec, &sums, dy);
-            }
-        }
-    }
-
-    /// `dx` of the steps of a chunk, while their gate gradients are in the cache.
-    #[inline(always)]
-    unsafe fn input<L: Lanes<T>>(&self, l: L, start: usize, end: usize) {
-        let Some(dx) = &self.arrays.dx else { return };
-        let (w, task, sizes) = (&self.layout, self.task, self.saved.weights.sizes());
-        let panels = &self.transposed.input;
-        let gates = self.gates(start).wrapping_add(C::INPUT_GRADIENTS * sizes.hidden);
-        // SAFETY: as `run` says; a chunk has as many rows as the layout has room for.
-        unsafe {
-            Product {
-                m: task.offset(end) - task.offset(start),
-                k: panels.k,
-                a: Rows { start: gates.cast_const(), row: self.gradient_row(), column: 1 },
-                panels: panels.start(0),
-                panel_stride: panels.stride,
-                count: panels.count,
-                init: Init { start: w.zeros, row: 0, blocks: Blocks::DENSE },
-                out: w.dx,
-                out_row: w.dx_row,
-                out_blocks: Blocks::DENSE,
-            }
-            .run_on(l);
-            for s in start..end {
-                for r in 0..task.count(s) {
-                    let t = task.time(r, s, self.saved.reverse);
-                    let row = task.offset(s) - task.offset(start) + r;
-                    dx.write(task.rows[r], t, sizes.input, w.dx.add(row * w.dx_row));
-                }
             }
         }
     }
 
     /// The gradients of the initial states.
     #[inline(always)]
-    unsafe fn finish<L: Lanes<T>>(&self, l: L) {
-        let (w, task, a, sizes) =
-            (&self.layout, self.task, self.arrays, self.saved.weights.sizes());
-        let known = task.count(0);
+    unsafe fn finish<L: Lanes<T>>(&self, l: L, part: &Range<usize>) {
+        let (w, a, plan, sizes) =
+            (&self.layout, self.arrays, &self.saved.plan, self.saved.weights.sizes());
+        let known = plan.count_in(part, 0);
         // SAFETY: as `run` says.
         unsafe {
             for group in (0..sizes.output.div_ceil(panel_width(L::N))).step_by(w.groups) {
-                let sums = self.sums(l, task.rows.len(), group, sizes.output);
-                self.product(l, 0, 0, known, &sums);
+                let sums = self.sums(l, part.len(), group, sizes.output);
+                self.product(l, 0, 0, known, part.start, &sums);
                 if C::CARRY {
-                    self.add_carry(l, &sums);
+                    self.add_carry(l, part.start, &sums);
                 }
                 let n = sums.end_unit - sums.first_unit;
                 let dh0 = a.dh0.columns_from(sums.first_unit);
-                for (r, &row) in task.rows.iter().enumerate() {
-                    dh0.write(row, 0, n, w.sums.add(r * w.sums_row));
+                for r in 0..part.len() {
+                    dh0.write(plan.rows[part.start + r], 0, n, w.sums.add(r * w.sums_row));
                 }
             }
             if let Some(dc0) = &a.dc0 {
-                for (r, &row) in task.rows.iter().enumerate() {
-                    dc0.write(row, 0, sizes.hidden, w.dc.add(r * sizes.hidden));
+                for r in part.clone() {
+                    let dc = a.between.dc.ptr().add(r * sizes.hidden);
+                    dc0.write(plan.rows[r], 0, sizes.hidden, dc);
                 }
             }
         }
@@ -283,14 +261,15 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
 
     /// What flowed past the product, onto what flowed through it.
     #[inline(always)]
-    unsafe fn add_carry<L: Lanes<T>>(&self, l: L, sums: &Sums<T>) {
+    unsafe fn add_carry<L: Lanes<T>>(&self, l: L, first: usize, sums: &Sums<T>) {
         let (pair, hidden) = (Pair(l), self.saved.weights.sizes().hidden);
+        let carry = self.arrays.between.carry.ptr().wrapping_add(first * hidden);
         for r in 0..sums.rows {
             for unit in sums.units(l) {
                 // SAFETY: as `run` says.
                 unsafe {
                     let (to, n) = (sums.place(r, unit), sums.end_unit - unit);
-                    let carry = pair.load_up_to(self.layout.carry.add(r * hidden + unit), n);
+                    let carry = pair.load_up_to(carry.add(r * hidden + unit), n);
                     pair.store(to, pair.add(pair.load(to), carry));
                 }
             }

@@ -1,23 +1,26 @@
 //! Running a layer over a batch.
 
+use std::ops::Range;
+
 use ndarray::Dimension as _;
 use ndarray::{
     Array2, Array3, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3, Axis,
 };
 
+use crate::board::{self, Board, Part};
 use crate::buffer::{Parts, with_workspace};
 use crate::cells::Cell;
 use crate::chunks::zeros;
 use crate::error::{Error, Result};
 use crate::parallel;
-use crate::sequence::plan::{Plan, Task};
+use crate::sequence::plan::Plan;
 use crate::sequence::saved::{Checkpoints, Histories, Memory, Places, Saved};
 use crate::sequence::time_loop::{Arrays, CHUNK_ROWS, Layout, Run};
-use crate::sequence::weights::{Function, Weights, transposed};
+use crate::sequence::weights::{Function, Packed, Weights, transposed};
 use crate::sequence::{WithCell, with_cell};
 use crate::shape::{self, Sizes};
 use crate::simd::Element;
-use crate::team;
+use crate::team::{self, Member};
 use crate::view::View;
 
 /// A batch of sequences to run a layer over.
@@ -142,8 +145,7 @@ impl<T: Element> Weights<T> {
         let threads = parallel::threads_for(operation, q.threads, work)?;
         let low = q.save && q.memory == Memory::Low;
         let team = if low { 1 } else { team_size(rows, step, threads) };
-        let tasks = if team > 1 { 1 } else { task_count(rows, threads) };
-        let mut plan = Plan::new(&lengths, tasks)?;
+        let mut plan = Plan::new(&lengths)?;
         if q.save {
             plan.cut()?;
         }
@@ -152,8 +154,8 @@ impl<T: Element> Weights<T> {
     }
 }
 
-/// As many tasks as threads, or a multiple of it where a task would have very many rows.
-fn task_count(rows: usize, threads: usize) -> usize {
+/// As many parts as threads, or a multiple of it where a part would have very many rows.
+pub(super) fn part_count(rows: usize, threads: usize) -> usize {
     rows.div_ceil(CHUNK_ROWS * threads).max(1) * threads
 }
 
@@ -204,7 +206,7 @@ struct Forward<'a, 'b, 'c, T: Element> {
     outputs: Outputs<'c, T>,
     plan: Plan,
     threads: usize,
-    /// Threads of a task.
+    /// Threads that take every step together.
     team: usize,
 }
 
@@ -230,36 +232,26 @@ impl<T: Element> WithCell<T> for Forward<'_, '_, '_, T> {
             reverse: q.reverse,
             checkpoints: low.map(|history| Checkpoints { history, plan: &self.plan }),
         };
-        // A task's workspace is cut into what its threads share and what each has for itself.
-        let cut = |start: Option<*mut T>, task: &Task| {
+        let (plan, rows) = (&self.plan, self.plan.rows.len());
+        let places = |start: Option<*mut T>| {
             let mut parts = start.map_or_else(Parts::measure, Parts::of);
-            let x = history.as_ref().map(|history| Places::inputs(history, task, sizes));
+            let x = history.as_ref().map(|history| history.x.ptr());
             let places = match (&history, x, q.memory) {
                 (Some(history), Some(x), Memory::Keep) => {
-                    let first = task.first_step_row as isize;
-                    Places::saved::<C>(x, history, first, task, sizes)
+                    Places::saved::<C>(x, history, 0, rows, sizes)
                 }
-                _ => Places::passing::<C>(&mut parts, x, task.rows.len(), sizes),
+                _ => Places::passing::<C>(&mut parts, x, rows, sizes),
             };
-            let first = Layout::new::<C>(&mut parts, places, task, packed);
-            let mut layouts = [first; team::LARGEST];
-            for layout in &mut layouts[1..self.team] {
-                *layout = Layout::new::<C>(&mut parts, places, task, packed);
-            }
-            (parts.used(), layouts)
+            (parts.used(), places)
         };
-        parallel::run(self.plan.tasks.len(), self.threads, |i| {
-            let task = &self.plan.tasks[i];
-            with_workspace(cut(None, task).0, |start| {
-                let layouts = &cut(Some(start), task).1;
-                team::run(self.team, |member| {
-                    let (places, arrays) = (layouts[member.index()], Some(&arrays));
-                    let steps = 0..task.steps();
-                    let run = Run { cell, packed, task, arrays, places, steps, member };
-                    T::dispatch(packed.isa, run);
-                });
-            })
-        })?;
+        with_workspace(places(None).0, |start| {
+            let (arrays, places, end) = (Some(&arrays), places(Some(start)).1, plan.steps());
+            let all = Steps { cell, packed, plan, arrays, places, steps: 0..end };
+            match self.team {
+                1 => all.apart(self.threads),
+                threads => all.together(threads),
+            }
+        })??;
         let steps = arrays.steps;
         Ok(history.map(|history| Saved {
             weights: self.weights.clone(),
@@ -269,5 +261,56 @@ impl<T: Element> WithCell<T> for Forward<'_, '_, '_, T> {
             memory: q.memory,
             history,
         }))
+    }
+}
+
+/// All rows through some steps.
+pub(super) struct Steps<'a, T: Element, C> {
+    pub cell: C,
+    pub packed: &'a Packed<T>,
+    pub plan: &'a Plan,
+    pub arrays: Option<&'a Arrays<'a, T>>,
+    pub places: Places<T>,
+    pub steps: Range<usize>,
+}
+
+impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
+    /// Each thread takes rows of its own through time.
+    pub fn apart(&self, threads: usize) -> Result<()> {
+        let n = part_count(self.plan.rows.len(), threads);
+        let parts = self.plan.parts(&self.steps, n)?;
+        let rows = parts.iter().map(Range::len).max().unwrap_or(0);
+        let run = |start: *mut T, part: Part, board: &_| {
+            let layout = self.layout(Some(start), rows).1;
+            self.run(part, layout, &Member::alone(), Some(board));
+        };
+        board::run(parts, self.steps.start, threads, self.layout(None, rows).0, run)
+    }
+
+    /// The threads take every step together.
+    fn together(&self, threads: usize) -> Result<()> {
+        let all = self.plan.rows.len();
+        let each = self.layout(None, all).0;
+        let memory = each.saturating_mul(threads);
+        with_workspace(memory, |start: *mut T| {
+            let places: [_; team::LARGEST] =
+                std::array::from_fn(|i| self.layout(Some(start.wrapping_add(i * each)), all).1);
+            team::run(threads, |member| {
+                let part = Part { rows: 0..all, step: self.steps.start };
+                self.run(part, places[member.index()], member, None);
+            });
+        })
+    }
+
+    /// One thread's memory for parts of up to `rows` rows.
+    fn layout(&self, start: Option<*mut T>, rows: usize) -> (usize, Layout<T>) {
+        Layout::new::<C>(start, rows, self.plan.rows_of(&self.steps), self.packed)
+    }
+
+    fn run(&self, part: Part, layout: Layout<T>, member: &Member<'_>, board: Option<&Board>) {
+        let Self { cell, packed, plan, arrays, places, ref steps } = *self;
+        let end = steps.end;
+        let run = Run { cell, packed, plan, part, end, arrays, places, layout, member, board };
+        T::dispatch(packed.isa, run);
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Work is split over the rows of the results, never over the summed index; the sum runs over the
 //! spans from the last to the first, within a span over the steps in ascending order, and within a
-//! step over the batch sorted by length, whatever the number of tasks and threads.
+//! step over the batch sorted by length, whatever the number of threads.
 
 use std::ops::Range;
 
@@ -27,37 +27,30 @@ pub(super) struct Totals<'a, T: Element> {
     threads: usize,
     /// A number for each gradient column.
     biases: Vec<T>,
-    /// For each step row of a span, in the order of the sums: its place in the windows, its place
-    /// among all step rows, and that of the state before it in what has the states.
-    in_window: Vec<usize>,
-    in_history: Vec<usize>,
+    /// The numbers from 0 on: the step rows of a span, in the order of the sums.
+    rows: Vec<usize>,
+    /// For each of them the place of the state before it, in what has the states.
     states: Vec<usize>,
 }
 
 impl<'a, T: Element> Totals<'a, T> {
     pub fn new<C: Cell<T>>(saved: &'a Saved<T>, threads: usize) -> Result<Self> {
-        let index = || reserved(saved.plan.window_rows, "the order of the sums");
+        let index = || reserved(saved.plan.window_rows(), "the order of the sums");
         let biases = zeros(C::GRADIENTS * saved.weights.sizes().hidden, "gradients of the biases")?;
-        let (in_window, in_history, states) = (index()?, index()?, index()?);
-        Ok(Self { saved, threads, biases, in_window, in_history, states })
+        let (mut rows, states) = (index()?, index()?);
+        rows.extend(0..saved.plan.window_rows());
+        Ok(Self { saved, threads, biases, rows, states })
     }
 
-    fn order(&mut self, span: &Range<usize>) {
-        self.in_window.clear();
-        self.in_history.clear();
+    /// The places of the states before the step rows of a span, of which `first` is the first one
+    /// in what has the states.
+    fn order(&mut self, span: &Range<usize>, first: usize) {
+        let plan = &self.saved.plan;
         self.states.clear();
-        let memory = self.saved.memory;
-        self.saved.plan.each_row(span, |task, s, r| {
-            let window = task.first_in_window(span.start);
-            let (row, state) = (task.offset(s) + r, task.first_row + task.previous_state(r, s));
-            let in_window = |row: usize| (window + row as isize) as usize;
-            self.in_window.push(in_window(row));
-            self.in_history.push(task.first_step_row + row);
-            self.states.push(match memory {
-                Memory::Keep => task.first_step_row + state,
-                Memory::Low => in_window(state),
-            });
-        });
+        for s in span.clone() {
+            let state = plan.previous_state(s) - first;
+            self.states.extend(state..state + plan.count(s));
+        }
     }
 
     /// Adds a span, whose `between` is complete; `window` has what was computed again.
@@ -65,19 +58,23 @@ impl<'a, T: Element> Totals<'a, T> {
         &mut self, span: &Range<usize>, between: &Between<T>, window: &Histories<T>,
         outputs: &mut GradientOutputs<'_, T>,
     ) -> Result<()> {
-        self.order(span);
         let (saved, sizes) = (self.saved, self.saved.weights.sizes());
-        let (h, accumulate) = (sizes.hidden, span.end < saved.plan.end());
-        let rows =
-            |memory: &Buffer<T>, width, index| Gathered { start: memory.ptr(), width, index };
-        let (history, in_history) = match saved.memory {
-            Memory::Keep => (&saved.history, &self.in_history),
-            Memory::Low => (window, &self.in_window),
+        let (plan, h, accumulate) = (&saved.plan, sizes.hidden, span.end < saved.plan.steps());
+        let first = plan.offset(span.start);
+        let (history, skip) = match saved.memory {
+            Memory::Keep => (&saved.history, first),
+            Memory::Low => (window, 0),
         };
-        let x = rows(&saved.history.x, sizes.input, &self.in_history);
-        let before = rows(&history.h, sizes.output, &self.states);
-        let auxiliary = rows(&history.auxiliary, h, in_history);
-        let d = rows(&between.gates, C::GRADIENTS * h, &self.in_window);
+        self.order(span, first - skip);
+        let rows = |memory: &Buffer<T>, width, skip, index| {
+            let skip = if memory.len() > 0 { skip * width } else { 0 };
+            Gathered { start: memory.ptr().wrapping_add(skip).cast_const(), width, index }
+        };
+        let (index, states) = (&self.rows[..plan.rows_of(span)], &self.states[..]);
+        let x = rows(&saved.history.x, sizes.input, first, index);
+        let before = rows(&history.h, sizes.output, 0, states);
+        let auxiliary = rows(&history.auxiliary, h, skip, index);
+        let d = rows(&between.gates, C::GRADIENTS * h, 0, index);
 
         let mut products = vec![Outer {
             left: d,
@@ -96,7 +93,7 @@ impl<'a, T: Element> Totals<'a, T> {
         }
         if let Some(dw_hr) = &mut outputs.dw_hr {
             products.push(Outer {
-                left: rows(&between.projected, sizes.output, &self.in_window),
+                left: rows(&between.projected, sizes.output, 0, index),
                 first: 0,
                 rows: sizes.output,
                 right: auxiliary,

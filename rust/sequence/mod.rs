@@ -6,6 +6,7 @@ mod bptt;
 mod epilogue;
 mod forward;
 mod gradients;
+mod input_gradients;
 mod plan;
 mod saved;
 mod time_loop;

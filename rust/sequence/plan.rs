@@ -1,9 +1,8 @@
-//! Which rows are computed when, where, and by which task.
+//! Which rows are computed when, and where.
 //!
 //! Rows are sorted by length, longest first, so that the rows of step `s` are the first `count(s)`
-//! and no padding is computed. They are dealt to the tasks in turn: every task's rows are sorted
-//! too, and all tasks have about the same work. A task's step rows lie one behind the other in
-//! memory: `offset(s)` rows precede those of step `s`.
+//! and no padding is computed. Step rows lie one behind the other in memory: `offset(s)` rows
+//! precede those of step `s`. Threads work on *parts*: ranges of the sorted rows.
 
 use std::ops::Range;
 
@@ -20,27 +19,42 @@ const SPAN_ROWS: usize = 1024;
 /// Steps of a span on average, at least: what is done once a span is little beside the steps.
 const SPAN_STEPS: usize = 8;
 
-/// The rows of one task.
-pub struct Task {
-    /// The callers' row numbers, longest row first.
+/// The rows of a call.
+pub struct Plan {
+    /// The caller's row numbers, longest row first.
     pub rows: Vec<usize>,
-    /// Their lengths.
+    /// Their lengths, in that order.
     pub lengths: Vec<usize>,
-    /// Step rows before step `s`; one entry more than the longest row has steps.
+    /// For each step and the end: the step rows before it.
     offsets: Vec<usize>,
-    /// Step rows of all tasks before this one.
-    pub first_step_row: usize,
-    /// Rows of all tasks before this one.
-    pub first_row: usize,
-    /// Where this task's part of a window starts: memory for the step rows of one span at a time,
-    /// and for one step more.
-    pub first_window_row: usize,
-    /// Where this task's part of the checkpoints starts: a row for every row that has a span's
-    /// first step.
-    pub first_checkpoint: usize,
+    /// The spans of time that backward works on, first to last; see `cut`.
+    pub spans: Vec<Range<usize>>,
 }
 
-impl Task {
+impl Plan {
+    /// A plan for rows of these lengths.
+    pub fn new(lengths: &[usize]) -> Result<Self> {
+        let mut rows = reserved(lengths.len(), ORDER)?;
+        rows.extend(0..lengths.len());
+        // Rows of equal length keep their order; a stable sort would say so itself, but it
+        // allocates, and aborts the process when it cannot.
+        rows.sort_unstable_by_key(|&row: &usize| (std::cmp::Reverse(lengths[row]), row));
+        let mut sorted = reserved(rows.len(), ORDER)?;
+        sorted.extend(rows.iter().map(|&row| lengths[row]));
+        let steps = sorted.first().copied().unwrap_or(0);
+        let mut offsets = reserved(steps + 1, ORDER)?;
+        let (mut active, mut offset) = (rows.len(), 0);
+        for s in 0..steps {
+            while sorted[active - 1] <= s {
+                active -= 1;
+            }
+            offsets.push(offset);
+            offset += active;
+        }
+        offsets.push(offset);
+        Ok(Self { rows, lengths: sorted, offsets, spans: Vec::new() })
+    }
+
     /// Steps of the longest row.
     pub fn steps(&self) -> usize {
         self.offsets.len() - 1
@@ -51,51 +65,58 @@ impl Task {
         if s < self.steps() { self.offsets[s + 1] - self.offsets[s] } else { 0 }
     }
 
-    /// Step rows of this task before step `s`.
+    /// Rows of a part that have a step `s`: its first ones.
+    pub fn count_in(&self, part: &Range<usize>, s: usize) -> usize {
+        self.count(s).min(part.end).saturating_sub(part.start)
+    }
+
+    /// Steps of a part's longest row.
+    pub fn steps_in(&self, part: &Range<usize>) -> usize {
+        if part.is_empty() { 0 } else { self.lengths[part.start] }
+    }
+
+    /// Step rows before step `s`.
     pub fn offset(&self, s: usize) -> usize {
         self.offsets[s]
     }
 
-    /// Step rows of this task.
+    /// All step rows: the sum of all lengths.
     pub fn step_rows(&self) -> usize {
         self.offsets[self.steps()]
     }
 
-    /// The place in time of step `s` of row `r`.
+    /// Step rows of some steps.
+    pub fn rows_of(&self, steps: &Range<usize>) -> usize {
+        self.offsets[steps.end] - self.offsets[steps.start]
+    }
+
+    /// The step to which a step row belongs, if it is one of the first `step_rows()`.
+    pub fn step_of(&self, step_row: usize) -> usize {
+        self.offsets.partition_point(|&offset| offset <= step_row) - 1
+    }
+
+    /// The place in time of step `s` of sorted row `r`.
     pub fn time(&self, r: usize, s: usize, reverse: bool) -> usize {
         if reverse { self.lengths[r] - 1 - s } else { s }
     }
 
-    /// The end of the steps that start at `s` and have about `rows` step rows together.
-    pub fn chunk_end(&self, s: usize, rows: usize) -> usize {
-        let limit = self.offsets[s] + rows;
-        let end = self.offsets.partition_point(|&offset| offset <= limit) - 1;
-        end.clamp(s + 1, self.steps())
+    /// The end of the steps from `s` on, before `end`, that have about `rows` step rows of a part
+    /// together; at least one step.
+    pub fn chunk_end(&self, part: &Range<usize>, s: usize, end: usize, rows: usize) -> usize {
+        let (mut stop, mut sum) = (s + 1, self.count_in(part, s));
+        while stop < end && sum + self.count_in(part, stop) <= rows {
+            sum += self.count_in(part, stop);
+            stop += 1;
+        }
+        stop
     }
 
-    /// The part of a span in which this task has steps.
-    pub fn clip(&self, span: &Range<usize>) -> Range<usize> {
-        span.start.min(self.steps())..span.end.min(self.steps())
-    }
-
-    /// The row of a window, whose first step is `start`, at which the task's first step row would
-    /// be: below zero if the window starts later.
-    pub fn first_in_window(&self, start: usize) -> isize {
-        self.first_window_row as isize - self.offsets[start] as isize
-    }
-
-    /// Step rows of a span.
-    pub fn rows_of(&self, span: &Range<usize>) -> usize {
-        let span = self.clip(span);
-        self.offsets[span.end] - self.offsets[span.start]
-    }
-
-    /// The row of the state history before step `s` of row `r`: histories hold the task's initial
-    /// states first and then one row a step row.
-    pub fn previous_state(&self, r: usize, s: usize) -> usize {
+    /// The row of the state history before step `s`, for row 0: histories hold the initial states
+    /// first and then one row a step row.
+    pub fn previous_state(&self, s: usize) -> usize {
         match s {
-            0 => r,
-            _ => self.rows.len() + self.offsets[s - 1] + r,
+            0 => 0,
+            _ => self.next_state(s - 1),
         }
     }
 
@@ -103,70 +124,36 @@ impl Task {
     pub fn next_state(&self, s: usize) -> usize {
         self.rows.len() + self.offsets[s]
     }
-}
 
-/// All tasks of a call.
-pub struct Plan {
-    /// Each with its own rows; at least one.
-    pub tasks: Vec<Task>,
-    /// Rows of the batch.
-    pub rows: usize,
-    /// Step rows of all tasks: the sum of all lengths.
-    pub step_rows: usize,
-    /// The spans of time that backward works on, first to last; see `cut`.
-    pub spans: Vec<Range<usize>>,
-    /// Rows of all tasks' windows.
-    pub window_rows: usize,
-    /// Rows of all tasks' checkpoints.
-    pub checkpoints: usize,
-}
-
-impl Plan {
-    /// A plan for rows of these lengths on `tasks` tasks.
-    pub fn new(lengths: &[usize], tasks: usize) -> Result<Self> {
-        let rows = lengths.len();
-        let mut order = reserved(rows, ORDER)?;
-        order.extend(0..rows);
-        // Rows of equal length keep their order; a stable sort would say so itself, but it
-        // allocates, and aborts the process when it cannot.
-        order.sort_unstable_by_key(|&row: &usize| (std::cmp::Reverse(lengths[row]), row));
-        let tasks = tasks.clamp(1, rows.max(1));
-        let mut plan = Self {
-            tasks: reserved(tasks, ORDER)?,
-            rows,
-            step_rows: 0,
-            spans: Vec::new(),
-            window_rows: 0,
-            checkpoints: 0,
-        };
-        let mut first_row = 0;
-        for i in 0..tasks {
-            let task = task(&order, lengths, i, tasks, plan.step_rows, first_row)?;
-            plan.step_rows += task.step_rows();
-            first_row += task.rows.len();
-            plan.tasks.push(task);
+    /// At most `n` parts that cover all rows and have about equally much to do in some steps.
+    pub fn parts(&self, steps: &Range<usize>, n: usize) -> Result<Vec<Range<usize>>> {
+        let n = n.clamp(1, self.rows.len().max(1));
+        let (all, mut done, mut start) = (self.rows_of(steps), 0, 0);
+        let mut parts = reserved(n, ORDER)?;
+        for (r, &length) in self.lengths.iter().enumerate() {
+            done += length.clamp(steps.start, steps.end) - steps.start;
+            // Compared as fractions of everything, without a product that might not fit.
+            if parts.len() + 1 < n && done >= all / n * (parts.len() + 1) {
+                parts.push(start..r + 1);
+                start = r + 1;
+            }
         }
-        Ok(plan)
-    }
-
-    /// Steps of the longest row: the end of the last span.
-    pub fn end(&self) -> usize {
-        self.tasks.iter().map(Task::steps).max().unwrap_or(0)
+        parts.push(start..self.rows.len());
+        Ok(parts)
     }
 
     /// Cuts time into spans for backward, at least one, of about equally many step rows.
     ///
-    /// Sums are taken span by span, so spans depend on the lengths alone, never on the tasks.
+    /// Sums are taken span by span, so spans depend on the lengths alone, never on the threads.
     pub fn cut(&mut self) -> Result<()> {
-        let steps = self.end();
-        let most = (self.step_rows / SPAN_ROWS).min(steps / SPAN_STEPS).max(1);
-        let (each, more) = (self.step_rows / most, self.step_rows % most);
+        let (steps, all) = (self.steps(), self.step_rows());
+        let most = (all / SPAN_ROWS).min(steps / SPAN_STEPS).max(1);
+        let (each, more) = (all / most, all % most);
         self.spans = reserved(most, ORDER)?;
-        let (mut start, mut rows) = (0, 0);
+        let mut start = 0;
         for s in 0..steps {
-            rows += self.tasks.iter().map(|task| task.count(s)).sum::<usize>();
             let end = self.spans.len() + 1;
-            if rows >= end * each + end.min(more) {
+            if self.offsets[s + 1] >= end * each + end.min(more) {
                 self.spans.push(start..s + 1);
                 start = s + 1;
             }
@@ -174,64 +161,20 @@ impl Plan {
         if steps == 0 {
             self.spans.push(0..0);
         }
-        self.place_windows();
         Ok(())
     }
 
-    fn place_windows(&mut self) {
-        for task in &mut self.tasks {
-            let rows = |span: &Range<usize>| task.rows_of(span) + task.count(span.end);
-            let window = self.spans.iter().map(rows).max().unwrap_or(0);
-            let checkpoints: usize = self.spans.iter().map(|span| task.count(span.start)).sum();
-            task.first_window_row = self.window_rows;
-            task.first_checkpoint = self.checkpoints;
-            self.window_rows += window;
-            self.checkpoints += checkpoints;
-        }
+    /// Rows of a window: memory for the step rows of one span at a time, and for one step more.
+    pub fn window_rows(&self) -> usize {
+        let rows = |span: &Range<usize>| self.rows_of(span) + self.count(span.end);
+        self.spans.iter().map(rows).max().unwrap_or(0)
     }
 
-    /// Calls `f(task, s, r)` for every step row of a span in an order that does not depend on the
-    /// number of tasks: by step, then by the place in the sorted batch.
-    pub fn each_row(&self, span: &Range<usize>, mut f: impl FnMut(&Task, usize, usize)) {
-        for s in span.clone() {
-            for r in 0..self.tasks[0].count(s) {
-                for task in self.tasks.iter().filter(|task| r < task.count(s)) {
-                    f(task, s, r);
-                }
-            }
-        }
+    /// The first row of the checkpoint before a span: there is a row for every row that has the
+    /// span's first step. The number of spans names the end of them all.
+    pub fn checkpoint(&self, span: usize) -> usize {
+        self.spans[..span].iter().map(|span| self.count(span.start)).sum()
     }
-}
-
-fn task(
-    order: &[usize], lengths: &[usize], i: usize, tasks: usize, first_step_row: usize,
-    first_row: usize,
-) -> Result<Task> {
-    let own = order.len().saturating_sub(i).div_ceil(tasks);
-    let mut rows = reserved(own, ORDER)?;
-    rows.extend(order.iter().skip(i).step_by(tasks));
-    let mut sorted = reserved(own, ORDER)?;
-    sorted.extend(rows.iter().map(|&row| lengths[row]));
-    let steps = sorted.first().copied().unwrap_or(0);
-    let mut offsets = reserved(steps + 1, ORDER)?;
-    let (mut active, mut offset) = (own, 0);
-    for s in 0..steps {
-        while sorted[active - 1] <= s {
-            active -= 1;
-        }
-        offsets.push(offset);
-        offset += active;
-    }
-    offsets.push(offset);
-    Ok(Task {
-        rows,
-        lengths: sorted,
-        offsets,
-        first_step_row,
-        first_row,
-        first_window_row: 0,
-        first_checkpoint: 0,
-    })
 }
 
 #[cfg(test)]
@@ -239,66 +182,62 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_sorted_dealt_and_counted() {
-        let plan = Plan::new(&[2, 0, 5, 3, 3], 2).unwrap();
-        assert_eq!(plan.step_rows, 13);
-        assert_eq!(plan.tasks[0].rows, [2, 4, 1]);
-        assert_eq!(plan.tasks[1].rows, [3, 0]);
-        assert_eq!(plan.tasks[0].lengths, [5, 3, 0]);
-        let counts: Vec<_> = (0..6).map(|s| plan.tasks[0].count(s)).collect();
-        assert_eq!(counts, [2, 2, 2, 1, 1, 0]);
-        assert_eq!(plan.tasks[1].first_step_row, 8);
-        assert_eq!(plan.tasks[1].first_row, 3);
+    fn rows_are_sorted_and_counted() {
+        let plan = Plan::new(&[2, 0, 5, 3, 3]).unwrap();
+        assert_eq!(plan.rows, [2, 3, 4, 0, 1]);
+        assert_eq!(plan.lengths, [5, 3, 3, 2, 0]);
+        assert_eq!((plan.steps(), plan.step_rows()), (5, 13));
+        let counts: Vec<_> = (0..6).map(|s| plan.count(s)).collect();
+        assert_eq!(counts, [4, 4, 3, 1, 1, 0]);
+        let in_part: Vec<_> = (0..4).map(|s| plan.count_in(&(1..4), s)).collect();
+        assert_eq!(in_part, [3, 3, 2, 0]);
+        let of_rows: Vec<_> = (0..13).map(|row| plan.step_of(row)).collect();
+        assert_eq!(of_rows, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 4]);
     }
 
     #[test]
-    fn the_order_of_sums_does_not_depend_on_the_tasks() {
-        let lengths = [4, 1, 0, 3, 3, 2, 4];
-        let row_and_step = |tasks| {
-            let mut plan = Plan::new(&lengths, tasks).unwrap();
-            plan.cut().unwrap();
-            let mut rows = vec![];
-            for span in plan.spans.iter().rev() {
-                plan.each_row(span, |task, s, r| rows.push((task.rows[r], s)));
+    fn parts_cover_all_rows_and_share_the_work() {
+        for lengths in
+            [vec![7; 10], vec![9, 1, 1, 1, 1, 1, 1, 1, 1, 1], vec![0; 3], vec![4], vec![]]
+        {
+            let plan = Plan::new(&lengths).unwrap();
+            for n in 1..12 {
+                let parts = plan.parts(&(0..plan.steps()), n).unwrap();
+                assert!(parts.len() <= n && !parts.is_empty());
+                assert_eq!((parts[0].start, parts[parts.len() - 1].end), (0, lengths.len()));
+                assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
             }
-            rows
-        };
-        let one = row_and_step(1);
-        assert_eq!(one.len(), 17);
-        for tasks in 2..=8 {
-            assert_eq!(one, row_and_step(tasks), "{tasks} tasks");
         }
+        let parts =
+            |lengths: &[usize], steps| Plan::new(lengths).unwrap().parts(&steps, 2).unwrap();
+        assert_eq!(parts(&[7; 10], 0..7), [0..5, 5..10]);
+        assert_eq!(parts(&[9, 9, 2, 1, 1, 1, 1, 1, 1, 1], 0..9), [0..2, 2..10]);
+        assert_eq!(parts(&[9, 9, 9, 9, 1, 1], 2..9), [0..2, 2..6]);
     }
 
     #[test]
-    fn an_empty_batch_has_one_empty_task() {
-        let plan = Plan::new(&[], 4).unwrap();
-        assert_eq!((plan.tasks.len(), plan.step_rows, plan.tasks[0].steps()), (1, 0, 0));
+    fn an_empty_batch_has_no_steps() {
+        let plan = Plan::new(&[]).unwrap();
+        assert_eq!((plan.rows.len(), plan.step_rows(), plan.steps()), (0, 0, 0));
+        assert_eq!(plan.steps_in(&(0..0)), 0);
     }
 
     #[test]
-    fn spans_do_not_depend_on_the_tasks_and_windows_hold_them() {
+    fn spans_cover_all_steps_and_windows_hold_them() {
         for lengths in [vec![700; 9], vec![4000, 3, 0, 900], vec![20; 300], vec![5; 900], vec![]] {
-            let cut = |tasks| {
-                let mut plan = Plan::new(&lengths, tasks).unwrap();
-                plan.cut().unwrap();
-                plan
-            };
-            let (one, longest) = (cut(1), lengths.iter().copied().max().unwrap_or(0));
-            assert_eq!((one.spans[0].start, one.spans[one.spans.len() - 1].end), (0, longest));
-            assert!(one.spans.windows(2).all(|pair| pair[0].end == pair[1].start));
-            for plan in [2, 3, 7].map(cut) {
-                assert_eq!(plan.spans, one.spans);
-                for (i, task) in plan.tasks.iter().enumerate() {
-                    let after =
-                        plan.tasks.get(i + 1).map_or(plan.window_rows, |t| t.first_window_row);
-                    let rows = plan.spans.iter().map(|span| task.rows_of(span)).max();
-                    assert!(rows.unwrap() <= after - task.first_window_row);
-                }
-            }
+            let mut plan = Plan::new(&lengths).unwrap();
+            plan.cut().unwrap();
+            let spans = &plan.spans;
+            assert_eq!((spans[0].start, spans[spans.len() - 1].end), (0, plan.steps()));
+            assert!(spans.windows(2).all(|pair| pair[0].end == pair[1].start));
+            assert!(
+                spans.iter().all(|span| {
+                    plan.rows_of(span) + plan.count(span.end) <= plan.window_rows()
+                })
+            );
         }
         let spans = |lengths: &[usize]| {
-            let mut plan = Plan::new(lengths, 1).unwrap();
+            let mut plan = Plan::new(lengths).unwrap();
             plan.cut().unwrap();
             plan.spans.len()
         };
@@ -306,13 +245,18 @@ mod tests {
     }
 
     #[test]
-    fn chunks_cover_all_steps() {
-        let task = &Plan::new(&[9, 9, 2], 1).unwrap().tasks[0];
-        let (mut s, mut ends) = (0, vec![]);
-        while s < task.steps() {
-            s = task.chunk_end(s, 5);
-            ends.push(s);
-        }
-        assert_eq!(ends, [1, 3, 5, 7, 9]);
+    fn chunks_cover_all_steps_of_a_part() {
+        let plan = Plan::new(&[9, 9, 2]).unwrap();
+        let ends = |part: Range<usize>| {
+            let (mut s, mut ends) = (0, vec![]);
+            while s < plan.steps_in(&part) {
+                s = plan.chunk_end(&part, s, plan.steps_in(&part), 5);
+                ends.push(s);
+            }
+            ends
+        };
+        assert_eq!(ends(0..3), [1, 3, 5, 7, 9]);
+        assert_eq!(ends(1..3), [3, 8, 9]);
+        assert_eq!(ends(2..3), [2]);
     }
 }

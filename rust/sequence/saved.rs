@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::buffer::{Buffer, Parts, size};
 use crate::cells::Cell;
 use crate::error::{Error, Result};
-use crate::sequence::plan::{Plan, Task};
+use crate::sequence::plan::Plan;
 use crate::sequence::weights::Weights;
 use crate::shape::{self, Sizes};
 use crate::simd::Element;
@@ -50,7 +50,7 @@ pub struct Saved<T: Element> {
 impl<T: Element> Saved<T> {
     /// B, T and the layer's sizes.
     pub fn dims(&self) -> (usize, usize, Sizes) {
-        (self.plan.rows, self.steps, self.weights.sizes())
+        (self.plan.rows.len(), self.steps, self.weights.sizes())
     }
 
     /// The cell that ran.
@@ -84,20 +84,20 @@ pub(super) struct Histories<T> {
 impl<T: Element> Histories<T> {
     /// For what forward keeps.
     pub fn whole<C: Cell<T>>(plan: &Plan, sizes: Sizes, memory: Memory) -> Result<Self> {
-        let rows = plan.step_rows;
+        let rows = plan.step_rows();
         let (states, gates) = match memory {
-            Memory::Keep => (rows + plan.rows, rows),
-            Memory::Low => (plan.checkpoints, 0),
+            Memory::Keep => (rows + plan.rows.len(), rows),
+            Memory::Low => (plan.checkpoint(plan.spans.len()), 0),
         };
         Self::new::<C>([rows, states, gates], sizes, "what backward needs")
     }
 
     /// For what backward computes again of one span: nothing where all was kept.
     pub fn window<C: Cell<T>>(plan: &Plan, sizes: Sizes, memory: Memory) -> Result<Self> {
-        let rows = plan.window_rows;
+        let rows = plan.window_rows();
         let (states, gates) = match memory {
             Memory::Keep => (0, 0),
-            Memory::Low => (rows + plan.rows, rows),
+            Memory::Low => (rows + plan.rows.len(), rows),
         };
         Self::new::<C>([0, states, gates], sizes, "a span of what backward needs")
     }
@@ -141,55 +141,47 @@ pub(super) struct Checkpoints<'a, T> {
 }
 
 impl<T: Element> Checkpoints<'_, T> {
-    /// The row where a task's checkpoint before a span starts, and how many there are.
-    fn rows(&self, task: &Task, span: usize) -> (usize, usize) {
-        let count = |span: &Range<usize>| task.count(span.start);
-        let before: usize = self.plan.spans[..span].iter().map(count).sum();
-        (task.first_checkpoint + before, count(&self.plan.spans[span]))
-    }
-
-    /// Keeps the states before a span.
+    /// Keeps the states of some rows before a span.
     ///
     /// # Safety
-    /// `places` has the states before the span's first step, and nobody else has this task.
-    pub unsafe fn write(&self, task: &Task, span: usize, places: &Places<T>) {
-        let ((row, count), start) = (self.rows(task, span), self.plan.spans[span].start);
-        for (buffer, width, from) in self.states(places, task, start) {
-            // SAFETY: the caller vouches for both; the task has `count` rows of checkpoints here.
-            unsafe {
-                let to = buffer.ptr().wrapping_add(row * width);
-                std::ptr::copy_nonoverlapping(from.cast_const(), to, count * width);
-            }
+    /// `places` has the states before the span's first step, and nobody else has these rows.
+    pub unsafe fn write(&self, span: usize, rows: &Range<usize>, places: &Places<T>) {
+        for (kept, state, n) in self.states(span, rows, places) {
+            // SAFETY: the caller vouches for the states; these rows' checkpoints are here.
+            unsafe { std::ptr::copy_nonoverlapping(state.cast_const(), kept, n) };
         }
     }
 
     /// Puts the states before a span where its first step looks for them.
     ///
     /// # Safety
-    /// Forward wrote the checkpoint; `places` has room for states, and nobody else has this task.
-    pub unsafe fn read(&self, task: &Task, span: usize, places: &Places<T>) {
-        let ((row, count), start) = (self.rows(task, span), self.plan.spans[span].start);
-        for (buffer, width, to) in self.states(places, task, start) {
+    /// Forward wrote the checkpoint; `places` has room for states, and nobody else has these rows.
+    pub unsafe fn read(&self, span: usize, rows: &Range<usize>, places: &Places<T>) {
+        for (kept, state, n) in self.states(span, rows, places) {
             // SAFETY: as in `write`.
-            unsafe {
-                let from = buffer.ptr().wrapping_add(row * width);
-                std::ptr::copy_nonoverlapping(from.cast_const(), to, count * width);
-            }
+            unsafe { std::ptr::copy_nonoverlapping(kept.cast_const(), state, n) };
         }
     }
 
-    /// For `h` and `c`: all checkpoints, the width of a row, and the place of the states before
-    /// step `s`.
+    /// For `h` and `c`: where the checkpoint of the rows before a span is, where their states are,
+    /// and how many elements.
     fn states(
-        &self, places: &Places<T>, task: &Task, s: usize,
-    ) -> [(&Buffer<T>, usize, *mut T); 2] {
+        &self, span: usize, rows: &Range<usize>, places: &Places<T>,
+    ) -> [(*mut T, *mut T, usize); 2] {
+        let (plan, s) = (self.plan, self.plan.spans[span].start);
+        let (first, count) = (plan.checkpoint(span) + rows.start, plan.count_in(rows, s));
+        let part = |buffer: &Buffer<T>, width: usize, state: *mut T| {
+            let width = if buffer.len() > 0 { width } else { 0 };
+            let kept = buffer.ptr().wrapping_add(first * width);
+            (kept, state.wrapping_add(rows.start * width), count * width)
+        };
         let (h, c) = (&self.history.h, &self.history.c);
-        let hidden = if c.len() > 0 { places.sizes.hidden } else { 0 };
-        [(h, places.sizes.output, places.h_before(task, s)), (c, hidden, places.c_before(task, s))]
+        let (output, hidden) = (places.sizes.output, places.sizes.hidden);
+        [part(h, output, places.h_before(plan, s)), part(c, hidden, places.c_before(plan, s))]
     }
 }
 
-/// The memory of one task: its part of the histories, or two alternating rows of states.
+/// The memory of all rows: histories, or two alternating rows of states for each.
 #[derive(Clone, Copy)]
 pub(super) struct Places<T> {
     /// Absent when the inputs are not kept.
@@ -204,32 +196,29 @@ pub(super) struct Places<T> {
     rows: usize,
 }
 
-impl<T: Element> Places<T> {
-    /// The inputs of a task in memory for all of them.
-    pub fn inputs(history: &Histories<T>, task: &Task, sizes: Sizes) -> *mut T {
-        history.x.ptr().wrapping_add(task.first_step_row * sizes.input)
-    }
+// SAFETY: places only; who runs steps says who touches what.
+unsafe impl<T: Element> Sync for Places<T> {}
 
-    /// Inside histories, in which the task's step rows start at `first`: below zero where they are
-    /// a window that starts later.
+impl<T: Element> Places<T> {
+    /// Inside histories, in which the step row `first` is the first: not zero where they are a
+    /// window.
     pub fn saved<C: Cell<T>>(
-        x: *mut T, history: &Histories<T>, first: isize, task: &Task, sizes: Sizes,
+        x: *mut T, history: &Histories<T>, first: usize, rows: usize, sizes: Sizes,
     ) -> Self {
-        let at = |buffer: &Buffer<T>, row: isize, width: usize| {
-            buffer.ptr().wrapping_offset(if buffer.len() > 0 { row * width as isize } else { 0 })
+        let at = |buffer: &Buffer<T>, width: usize| {
+            buffer.ptr().wrapping_sub(if buffer.len() > 0 { first * width } else { 0 })
         };
-        let first_state = first + task.first_row as isize;
         let kept_width = C::KEPT * sizes.hidden;
         Self {
             x: Some(x),
-            h: at(&history.h, first_state, sizes.output),
-            c: at(&history.c, first_state, sizes.hidden),
-            kept: at(&history.kept, first, kept_width),
-            auxiliary: at(&history.auxiliary, first, sizes.hidden),
+            h: at(&history.h, sizes.output),
+            c: at(&history.c, sizes.hidden),
+            kept: at(&history.kept, kept_width),
+            auxiliary: at(&history.auxiliary, sizes.hidden),
             keeps: true,
             sizes,
             kept_width,
-            rows: task.rows.len(),
+            rows,
         }
     }
 
@@ -254,8 +243,8 @@ impl<T: Element> Places<T> {
     }
 
     /// Rows of `x` of the steps from `s` on, if they are kept.
-    pub fn x(&self, task: &Task, s: usize) -> Option<*mut T> {
-        self.x.map(|x| x.wrapping_add(task.offset(s) * self.sizes.input))
+    pub fn x(&self, plan: &Plan, s: usize) -> Option<*mut T> {
+        self.x.map(|x| x.wrapping_add(plan.offset(s) * self.sizes.input))
     }
 
     /// Whether gates are kept, for backward or for the next stage.
@@ -263,45 +252,45 @@ impl<T: Element> Places<T> {
         self.keeps || self.kept_width > 0
     }
 
-    fn state(&self, task: &Task, s: usize, after: bool) -> usize {
+    fn state(&self, plan: &Plan, s: usize, after: bool) -> usize {
         match (self.keeps, after) {
-            (true, false) => task.previous_state(0, s),
-            (true, true) => task.next_state(s),
+            (true, false) => plan.previous_state(s),
+            (true, true) => plan.next_state(s),
             (false, _) => (s + usize::from(after)) % 2 * self.rows,
         }
     }
 
     /// `h` before step `s`, row 0.
-    pub fn h_before(&self, task: &Task, s: usize) -> *mut T {
-        self.h.wrapping_add(self.state(task, s, false) * self.sizes.output)
+    pub fn h_before(&self, plan: &Plan, s: usize) -> *mut T {
+        self.h.wrapping_add(self.state(plan, s, false) * self.sizes.output)
     }
 
     /// `h` after step `s`, row 0.
-    pub fn h_after(&self, task: &Task, s: usize) -> *mut T {
-        self.h.wrapping_add(self.state(task, s, true) * self.sizes.output)
+    pub fn h_after(&self, plan: &Plan, s: usize) -> *mut T {
+        self.h.wrapping_add(self.state(plan, s, true) * self.sizes.output)
     }
 
     /// `c` before step `s`, row 0.
-    pub fn c_before(&self, task: &Task, s: usize) -> *mut T {
-        let row = if self.keeps { self.state(task, s, false) } else { 0 };
+    pub fn c_before(&self, plan: &Plan, s: usize) -> *mut T {
+        let row = if self.keeps { self.state(plan, s, false) } else { 0 };
         self.c.wrapping_add(row * self.sizes.hidden)
     }
 
     /// `c` after step `s`, row 0: the same place where nothing is kept.
-    pub fn c_after(&self, task: &Task, s: usize) -> *mut T {
-        let row = if self.keeps { self.state(task, s, true) } else { 0 };
+    pub fn c_after(&self, plan: &Plan, s: usize) -> *mut T {
+        let row = if self.keeps { self.state(plan, s, true) } else { 0 };
         self.c.wrapping_add(row * self.sizes.hidden)
     }
 
     /// The kept values of step `s`, row 0.
-    pub fn kept(&self, task: &Task, s: usize) -> *mut T {
-        let row = if self.keeps { task.offset(s) } else { 0 };
+    pub fn kept(&self, plan: &Plan, s: usize) -> *mut T {
+        let row = if self.keeps { plan.offset(s) } else { 0 };
         self.kept.wrapping_add(row * self.kept_width)
     }
 
     /// The auxiliary rows of step `s`, row 0.
-    pub fn auxiliary(&self, task: &Task, s: usize) -> *mut T {
-        let row = if self.keeps { task.offset(s) } else { 0 };
+    pub fn auxiliary(&self, plan: &Plan, s: usize) -> *mut T {
+        let row = if self.keeps { plan.offset(s) } else { 0 };
         self.auxiliary.wrapping_add(row * self.sizes.hidden)
     }
 }

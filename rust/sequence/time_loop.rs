@@ -1,12 +1,14 @@
-//! The time loop, written once for all cells: one task's rows through all steps.
+//! The time loop, written once for all cells: a part of the rows through all steps.
 
 use std::ops::Range;
 
+use crate::board::{Board, Part};
 use crate::buffer::Parts;
 use crate::cells::{Cell, Factor};
 use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
+use crate::parallel;
 use crate::sequence::epilogue::{ForwardRows, Sums};
-use crate::sequence::plan::Task;
+use crate::sequence::plan::Plan;
 use crate::sequence::saved::{Checkpoints, Places};
 use crate::sequence::weights::{Packed, input_panels};
 use crate::simd::{Element, Kernel, Lanes};
@@ -33,10 +35,9 @@ pub(super) struct Arrays<'a, T> {
     pub checkpoints: Option<Checkpoints<'a, T>>,
 }
 
-/// A task's memory.
+/// One thread's memory.
 #[derive(Clone, Copy)]
 pub(super) struct Layout<T> {
-    places: Places<T>,
     /// A chunk of `x`, contiguous.
     x: *mut T,
     /// A chunk of projected input.
@@ -54,20 +55,21 @@ pub(super) struct Layout<T> {
 unsafe impl<T: Element> Sync for Layout<T> {}
 
 impl<T: Element> Layout<T> {
-    /// Takes one thread's workspace; `places` may be shared.
+    /// For parts of up to `rows` rows, of which there are `step_rows` in all; at `start`, or only
+    /// measured.
     pub fn new<C: Cell<T>>(
-        parts: &mut Parts<T>, places: Places<T>, task: &Task, packed: &Packed<T>,
-    ) -> Self {
-        let (sizes, rows) = (packed.sizes, task.rows.len());
+        start: Option<*mut T>, rows: usize, step_rows: usize, packed: &Packed<T>,
+    ) -> (usize, Self) {
+        let mut parts = start.map_or_else(Parts::measure, Parts::of);
+        let sizes = packed.sizes;
         let width = panel_width(packed.isa.lanes::<T>());
-        let chunk = rows.max(CHUNK_ROWS.min(task.step_rows()));
+        let chunk = rows.max(CHUNK_ROWS.min(step_rows));
         let input_row = sizes.hidden.div_ceil(width) * input_panels::<T, C>() * width;
         let gates = C::FORWARD.iter().map(|stage| stage.gates.len()).max().unwrap_or(1);
         let all = sizes.hidden.max(sizes.output).div_ceil(width);
         let groups = groups_at_once::<T>(rows, gates * width, all);
         let sums_row = groups * gates * width;
-        Self {
-            places,
+        let layout = Self {
             x: parts.take(chunk.saturating_mul(sizes.input)),
             input: parts.take(chunk.saturating_mul(input_row)),
             input_row,
@@ -75,7 +77,8 @@ impl<T: Element> Layout<T> {
             zeros: parts.take(sums_row),
             groups,
             sums_row,
-        }
+        };
+        (parts.used(), layout)
     }
 }
 
@@ -84,19 +87,24 @@ pub(super) fn groups_at_once<T>(rows: usize, group_width: usize, all: usize) -> 
     (SUMS_BYTES / (rows.max(1) * group_width * size_of::<T>())).clamp(1, all.max(1))
 }
 
-/// One task: its rows through all steps, or again through some; or one thread's part of that.
+/// Some rows through all steps, or again through some; or one thread's part of that.
 ///
-/// The threads of a team share a task's places. Each computes its groups of units, of everything
+/// The threads of a team work on the same rows. Each computes its groups of units, of everything
 /// that has units, and reads what others computed after they have met.
 pub(super) struct Run<'a, T: Element, C> {
     pub cell: C,
     pub packed: &'a Packed<T>,
-    pub task: &'a Task,
+    pub plan: &'a Plan,
+    pub part: Part,
+    /// Where to stop.
+    pub end: usize,
     /// Absent where steps run again: the inputs and the first states are in their places.
     pub arrays: Option<&'a Arrays<'a, T>>,
-    pub places: Layout<T>,
+    pub places: Places<T>,
+    pub layout: Layout<T>,
     pub member: &'a Member<'a>,
-    pub steps: Range<usize>,
+    /// To hand rows over; absent for a team.
+    pub board: Option<&'a Board>,
 }
 
 impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
@@ -104,39 +112,56 @@ impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
 
     #[inline(always)]
     fn run<L: Lanes<T>>(self, l: L) {
-        let task = self.task;
-        // SAFETY: shapes were checked against the arrays, the layout was made for this task, rows
-        // belong to one task each, and units to one thread.
+        let (plan, mut rows) = (self.plan, self.part.rows.clone());
+        // SAFETY: shapes were checked against the arrays, places and layout were made for these
+        // rows, and a row belongs to one part and a unit to one thread at a time.
         unsafe {
             self.begin(l);
-            let mut s = self.steps.start;
-            while s < self.steps.end {
-                let end = task.chunk_end(s, CHUNK_ROWS).min(self.steps.end);
-                self.project(l, s, end);
-                for step in s..end {
-                    self.step(l, step, task.offset(step) - task.offset(s));
+            let (mut s, end) = (self.part.step, self.end.min(plan.steps_in(&rows)));
+            while s < end {
+                let stop = plan.chunk_end(&rows, s, end, CHUNK_ROWS);
+                self.project(l, &rows, s..stop);
+                let mut chunk_row = 0;
+                for step in s..stop {
+                    self.step(l, &rows, step, chunk_row);
+                    chunk_row += plan.count_in(&rows, step);
                     if self.member.is_first() {
                         // Meanwhile the others may do the next step: it changes no state that is
                         // read here.
-                        self.leave(step);
+                        self.leave(&rows, step);
                     }
                 }
-                s = end;
+                s = stop;
+                rows = self.share(rows, s, end);
             }
         }
     }
 }
 
 impl<T: Element, C: Cell<T>> Run<'_, T, C> {
+    /// The rows that this thread keeps before step `s`: half of them, if another one waits.
+    #[inline]
+    fn share(&self, rows: Range<usize>, s: usize, end: usize) -> Range<usize> {
+        let Some(board) = self.board.filter(|_| s < end) else { return rows };
+        let (sizes, active) = (self.packed.sizes, self.plan.count_in(&rows, s));
+        let row = sizes.hidden * (sizes.input + sizes.output) * (end - s);
+        if active.saturating_mul(row) < parallel::WORTH_SPLITTING {
+            return rows;
+        }
+        let middle = rows.start + active / 2;
+        board.give(rows, middle, s)
+    }
+
     /// What must be there before the first step.
     #[inline(always)]
     unsafe fn begin<L: Lanes<T>>(&self, l: L) {
         // SAFETY: as `run` says.
         unsafe {
-            for i in (0..self.places.sums_row).step_by(L::N) {
-                l.store(self.places.zeros.add(i), l.splat(T::default()));
+            for i in (0..self.layout.sums_row).step_by(L::N) {
+                l.store(self.layout.zeros.add(i), l.splat(T::default()));
             }
-            if let Some(arrays) = self.arrays.filter(|_| self.member.is_first()) {
+            let is_first = self.member.is_first() && self.part.step == 0;
+            if let Some(arrays) = self.arrays.filter(|_| is_first) {
                 self.enter(arrays);
             }
         }
@@ -146,41 +171,41 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     /// Initial states, rows without a step, and the zeros behind every row.
     #[inline(always)]
     unsafe fn enter(&self, a: &Arrays<'_, T>) {
-        let (w, sizes) = (&self.places, self.packed.sizes);
-        let (h, c) = (w.places.h_before(self.task, 0), w.places.c_before(self.task, 0));
+        let (plan, sizes) = (self.plan, self.packed.sizes);
+        let (h, c) = (self.places.h_before(plan, 0), self.places.c_before(plan, 0));
         // SAFETY: as `run` says.
         unsafe {
-            for (r, &row) in self.task.rows.iter().enumerate() {
+            for r in self.part.rows.clone() {
+                let row = plan.rows[r];
                 View::read_or_zero(a.h0, row, 0, sizes.output, h.add(r * sizes.output));
                 if C::CELL_STATE {
                     View::read_or_zero(a.c0, row, 0, sizes.hidden, c.add(r * sizes.hidden));
                 }
-                let length = self.task.lengths[r];
                 if let Some(y) = &a.y {
-                    (length..a.steps).for_each(|t| y.clear(row, t, sizes.output));
+                    (plan.lengths[r]..a.steps).for_each(|t| y.clear(row, t, sizes.output));
                 }
-                if length == 0 {
+                if plan.lengths[r] == 0 {
                     self.finish(a, r, h, c);
                 }
             }
-            self.checkpoint(a, 0);
+            self.checkpoint(a, &self.part.rows, 0);
         }
     }
 
     /// Keeps the states before step `s`, if it is one that backward starts from.
     #[inline(always)]
-    unsafe fn checkpoint(&self, a: &Arrays<'_, T>, s: usize) {
+    unsafe fn checkpoint(&self, a: &Arrays<'_, T>, rows: &Range<usize>, s: usize) {
         let Some(checkpoints) = &a.checkpoints else { return };
         if let Ok(span) = checkpoints.plan.spans.binary_search_by_key(&s, |span| span.start) {
-            // SAFETY: as `run` says; checkpoints are this task's own.
-            unsafe { checkpoints.write(self.task, span, &self.places.places) };
+            // SAFETY: as `run` says; the rows are this thread's own.
+            unsafe { checkpoints.write(span, rows, &self.places) };
         }
     }
 
     /// The last state of row `r`, from row 0 of the states after its last step.
     #[inline(always)]
     unsafe fn finish(&self, a: &Arrays<'_, T>, r: usize, h: *const T, c: *const T) {
-        let (sizes, row) = (self.packed.sizes, self.task.rows[r]);
+        let (sizes, row) = (self.packed.sizes, self.plan.rows[r]);
         // SAFETY: as `run` says.
         unsafe {
             a.h_n.write(row, 0, sizes.output, h.add(r * sizes.output));
@@ -190,32 +215,53 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         }
     }
 
+    /// The inputs of a chunk, side by side, and where they are kept, if this thread keeps them.
+    /// Returns how many rows they are.
+    #[inline(always)]
+    unsafe fn gather(&self, rows: &Range<usize>, steps: Range<usize>) -> usize {
+        let (plan, i) = (self.plan, self.packed.sizes.input);
+        let mut n = 0;
+        for s in steps {
+            let count = plan.count_in(rows, s);
+            let kept = self.places.x(plan, s).map(|x| x.wrapping_add(rows.start * i));
+            // SAFETY: as `run` says; a chunk has as many rows as the layout has room for.
+            unsafe {
+                let to = self.layout.x.add(n * i);
+                match (self.arrays, kept) {
+                    (Some(a), kept) => {
+                        for k in 0..count {
+                            let r = rows.start + k;
+                            let t = plan.time(r, s, a.reverse);
+                            a.x.read(plan.rows[r], t, i, to.add(k * i));
+                        }
+                        if let Some(kept) = kept.filter(|_| self.member.is_first()) {
+                            std::ptr::copy_nonoverlapping(to, kept, count * i);
+                        }
+                    }
+                    (None, Some(kept)) => std::ptr::copy_nonoverlapping(kept, to, count * i),
+                    (None, None) => unreachable!("steps run again without their inputs"),
+                }
+            }
+            n += count;
+        }
+        n
+    }
+
     /// `bias + w_ih x` for the steps of a chunk and this thread's units.
     #[inline(always)]
-    unsafe fn project<L: Lanes<T>>(&self, l: L, start: usize, end: usize) {
-        let (w, task, sizes) = (&self.places, self.task, self.packed.sizes);
-        let rows = task.offset(end) - task.offset(start);
-        let kept = w.places.x(task, start).filter(|_| self.member.is_first());
-        let x = kept.unwrap_or(w.x);
+    unsafe fn project<L: Lanes<T>>(&self, l: L, rows: &Range<usize>, steps: Range<usize>) {
+        let (w, sizes) = (&self.layout, self.packed.sizes);
         let width = panel_width(L::N);
         let group = input_panels::<T, C>() * width;
         let own = self.member.share(sizes.hidden.div_ceil(width));
         let blocks = Blocks { count: C::INPUT.len(), stride: group };
         // SAFETY: as `run` says; a chunk has as many rows as the layout has room for.
         unsafe {
-            if let Some(a) = self.arrays {
-                let mut to = x;
-                for s in start..end {
-                    for r in 0..task.count(s) {
-                        a.x.read(task.rows[r], task.time(r, s, a.reverse), sizes.input, to);
-                        to = to.add(sizes.input);
-                    }
-                }
-            }
+            let rows = self.gather(rows, steps);
             Product {
                 m: rows,
                 k: sizes.input,
-                a: Rows { start: x, row: sizes.input, column: 1 },
+                a: Rows { start: w.x, row: sizes.input, column: 1 },
                 panels: self.packed.input.start(own.start * C::INPUT.len()),
                 panel_stride: self.packed.input.stride,
                 count: own.len() * C::INPUT.len(),
@@ -243,7 +289,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                 unsafe {
                     let (from, to) = (
                         self.packed.bias.ptr().add(i),
-                        self.places.input.add(r * self.places.input_row + i),
+                        self.layout.input.add(r * self.layout.input_row + i),
                     );
                     l.store(to, l.load(from));
                     l.store(to.add(L::N), l.load(from.add(L::N)));
@@ -252,27 +298,37 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         }
     }
 
-    /// One step: each stage's product and the cell's arithmetic on it.
+    /// The rows of step `s` that the stages read and write; `input` is the step's in its chunk.
     #[inline(always)]
-    unsafe fn step<L: Lanes<T>>(&self, l: L, s: usize, chunk_row: usize) {
-        let (w, task, sizes) = (&self.places, self.task, self.packed.sizes);
-        let (width, panels) = (panel_width(L::N), input_panels::<T, C>());
-        let input = w.input.wrapping_add(chunk_row * w.input_row);
-        let mut rows = ForwardRows {
+    fn rows(&self, first: usize, s: usize, input: *const T) -> ForwardRows<T> {
+        let (w, p, plan, sizes) = (&self.layout, &self.places, self.plan, self.packed.sizes);
+        let at = |start: *mut T, width: usize| start.wrapping_add(first * width);
+        let kept_row = C::KEPT * sizes.hidden;
+        ForwardRows {
             input,
             input_row: w.input_row,
-            input_group: panels * width,
-            h_before: w.places.h_before(task, s),
-            h_after: w.places.h_after(task, s),
+            input_group: input_panels::<T, C>() * panel_width(self.packed.isa.lanes::<T>()),
+            h_before: at(p.h_before(plan, s), sizes.output),
+            h_after: at(p.h_after(plan, s), sizes.output),
             output: sizes.output,
-            c_before: w.places.c_before(task, s),
-            c_after: w.places.c_after(task, s),
-            auxiliary: w.places.auxiliary(task, s),
+            c_before: at(p.c_before(plan, s), sizes.hidden),
+            c_after: at(p.c_after(plan, s), sizes.hidden),
+            auxiliary: at(p.auxiliary(plan, s), sizes.hidden),
             hidden: sizes.hidden,
-            kept: w.places.kept(task, s),
-            kept_row: C::KEPT * sizes.hidden,
-            keeps_gates: w.places.keeps_gates(),
-        };
+            kept: at(p.kept(plan, s), kept_row),
+            kept_row,
+            keeps_gates: p.keeps_gates(),
+        }
+    }
+
+    /// One step: each stage's product and the cell's arithmetic on it.
+    #[inline(always)]
+    unsafe fn step<L: Lanes<T>>(&self, l: L, part: &Range<usize>, s: usize, chunk_row: usize) {
+        let (w, sizes) = (&self.layout, self.packed.sizes);
+        let (width, panels) = (panel_width(L::N), input_panels::<T, C>());
+        let input = w.input.wrapping_add(chunk_row * w.input_row);
+        let mut rows = self.rows(part.start, s, input);
+        let count = self.plan.count_in(part, s);
         for (stage, spec) in C::FORWARD.iter().enumerate() {
             let packed = &self.packed.stages[stage];
             let gates = spec.gates.len();
@@ -297,7 +353,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                 let sums = Sums {
                     start: w.sums,
                     row: w.sums_row,
-                    rows: task.count(s),
+                    rows: count,
                     gates,
                     first_unit: group * width,
                     end_unit: units.min((group + groups) * width),
@@ -326,20 +382,20 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
 
     /// Writes `y`, the last states of the rows that end with this step, and a checkpoint.
     #[inline(always)]
-    unsafe fn leave(&self, s: usize) {
+    unsafe fn leave(&self, part: &Range<usize>, s: usize) {
         let Some(a) = self.arrays else { return };
-        let (task, output) = (self.task, self.packed.sizes.output);
-        let (h, c) = (self.places.places.h_after(task, s), self.places.places.c_after(task, s));
+        let (plan, output) = (self.plan, self.packed.sizes.output);
+        let (h, c) = (self.places.h_after(plan, s), self.places.c_after(plan, s));
+        let rows = |s| part.start..part.start + plan.count_in(part, s);
         // SAFETY: as `run` says.
         unsafe {
             if let Some(y) = &a.y {
-                for r in 0..task.count(s) {
-                    let t = task.time(r, s, a.reverse);
-                    y.write(task.rows[r], t, output, h.add(r * output));
+                for r in rows(s) {
+                    y.write(plan.rows[r], plan.time(r, s, a.reverse), output, h.add(r * output));
                 }
             }
-            (task.count(s + 1)..task.count(s)).for_each(|r| self.finish(a, r, h, c));
-            self.checkpoint(a, s + 1);
+            (rows(s + 1).end..rows(s).end).for_each(|r| self.finish(a, r, h, c));
+            self.checkpoint(a, part, s + 1);
         }
     }
 }

@@ -132,20 +132,32 @@ impl<T: Element> Product<T> {
     #[inline(always)]
     unsafe fn block<L: Lanes<T>>(&self, l: L, k0: usize, k: usize) {
         let at_once = panels_at_once(self.m);
+        let (tiles, lines) = (self.m.div_ceil(L::ROWS), k.div_ceil(self.m.max(1)));
         let mut panel = 0;
         while panel < self.count {
             let n = at_once.min(self.count - panel);
-            let tiles = self.m.div_ceil(L::ROWS);
+            let next = self.after(panel, k0, panel_width(L::N));
             let mut row = 0;
             for tile in 0..tiles {
                 // Even tiles: a remainder of one row would cost as much as a full one.
                 let rows = (self.m - row).div_ceil(tiles - tile);
                 // SAFETY: rows and panels lie inside the product.
-                unsafe { self.tiles(l, row, rows, panel, n, k0, k) };
+                unsafe { self.tiles(l, row, rows, panel, n, k0, k, (next, lines)) };
                 row += rows;
             }
             panel += n;
         }
+    }
+
+    /// Where the block starts that comes after this one of a panel; after the last one of all, that
+    /// of the panel behind them, with which the next product of a step begins.
+    fn after(&self, panel: usize, k0: usize, width: usize) -> *const T {
+        let (panel, k0) = match (panel + 1 < self.count, k0 + K_BLOCK < self.k) {
+            (true, _) => (panel + 1, k0),
+            (false, true) => (0, k0 + K_BLOCK),
+            (false, false) => (panel + 1, 0),
+        };
+        self.panels.wrapping_add(panel * self.panel_stride + k0 * width)
     }
 
     /// `rows <= ROWS` rows by `n` panels.
@@ -153,6 +165,7 @@ impl<T: Element> Product<T> {
     #[allow(clippy::too_many_arguments)]
     unsafe fn tiles<L: Lanes<T>>(
         &self, l: L, row: usize, rows: usize, panel: usize, n: usize, k0: usize, k: usize,
+        (next, lines): (*const T, usize),
     ) {
         macro_rules! tile {
             ($rows:literal, $panels:literal) => {
@@ -162,7 +175,8 @@ impl<T: Element> Product<T> {
                     panel,
                     k0,
                     k,
-                    last: row + rows == self.m,
+                    next: next.wrapping_add(row * lines * panel_width(L::N)),
+                    lines: rows * lines,
                 })
             };
         }
@@ -213,7 +227,10 @@ struct Tile<'a, T, const R: usize, const P: usize> {
     panel: usize,
     k0: usize,
     k: usize,
-    last: bool,
+    /// What this tile asks for of the next panel: its part, so that memory is asked all the time and
+    /// not all at once.
+    next: *const T,
+    lines: usize,
 }
 
 impl<T: Element, const R: usize, const P: usize> Kernel<T> for Tile<'_, T, R, P> {
@@ -276,8 +293,8 @@ impl<T: Element, const R: usize, const P: usize> Tile<'_, T, R, P> {
         let b = p.panels.wrapping_add(self.panel * p.panel_stride + self.k0 * width);
         for k in 0..self.k {
             let (a, b) = (a.wrapping_add(k * p.a.column), b.wrapping_add(k * width));
-            if P == 1 && R > 3 && self.last {
-                l.prefetch(b.wrapping_add(p.panel_stride));
+            if P == 1 && R > 3 {
+                l.prefetch(self.next.wrapping_add(k.min(self.lines) * width));
             }
             // SAFETY: term k < self.k of R rows and P panels, inside the product.
             unsafe {

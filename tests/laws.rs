@@ -204,22 +204,41 @@ fn a_team_of_threads_does_not_matter() {
             for (b, reverse) in [(1, false), (3, true)] {
                 let mut case = Case::<T>::new(cell, [b, 30, 16, 331], reverse);
                 case.lengths[0] = 30;
-                let passing = |threads| {
+                let passing = |case: &Case<T>, threads| {
                     let sequence = Sequence { save: false, ..case.sequence(threads) };
                     let out = case.weights().forward(&sequence).unwrap();
                     let c_n = out.c_n.map(|c| bits(&c));
                     (bits(&out.y), bits(&out.h_n), c_n)
                 };
-                let (one, saved) = (passing(1), case.run(1).all());
+                let (one, saved) = (passing(&case, 1), case.run(1).all());
                 for threads in [2, 3, 9] {
-                    assert!(passing(threads) == one, "{kind:?}, {threads} threads");
-                    assert!(case.run(threads).all() == saved, "{kind:?}, {threads} threads, saved");
+                    assert!(passing(&case, threads) == one, "{kind:?}, {threads} threads");
+                    for memory in [Memory::Keep, Memory::Low] {
+                        case.memory = memory;
+                        let got = case.run(threads).all();
+                        assert!(got == saved, "{kind:?}, {threads} threads, {memory:?}");
+                    }
+                    case.memory = Memory::Keep;
                 }
             }
         }
     }
     check::<f32>();
     check::<f64>();
+}
+
+/// A team that works on a row in several spans.
+#[test]
+fn a_team_of_threads_does_not_matter_in_long_sequences() {
+    for (cell, kind) in CELLS.into_iter().enumerate() {
+        let mut case = Case::<f32>::new(cell, [1, 2100, 3, 226], true);
+        case.lengths[0] = 2100;
+        let expected = case.run(1).all();
+        for memory in [Memory::Keep, Memory::Low] {
+            case.memory = memory;
+            assert!(case.run(2).all() == expected, "{kind:?}, {memory:?}");
+        }
+    }
 }
 
 /// What `run` gives on every instruction set.

@@ -7,12 +7,13 @@ use ndarray::{
 };
 
 use crate::board::{self, Board, Part};
+use crate::buffer::with_workspace;
 use crate::cells::Cell;
 use crate::error::Result;
 use crate::parallel;
 use crate::sequence::between::{Arrays, Between, Layout};
 use crate::sequence::bptt::Run;
-use crate::sequence::forward::{self, array, part_count};
+use crate::sequence::forward::{self, array, part_count, team_size};
 use crate::sequence::gradients::Totals;
 use crate::sequence::input_gradients::input_gradients;
 use crate::sequence::saved::{Checkpoints, Histories, Memory, Places, Saved};
@@ -20,6 +21,7 @@ use crate::sequence::weights::{Function, Transposed, transposed};
 use crate::sequence::{WithCell, with_cell};
 use crate::shape;
 use crate::simd::Element;
+use crate::team::{self, Member};
 use crate::view::View;
 
 /// The gradients that come in; absent ones are zero.
@@ -253,20 +255,55 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
         // SAFETY: forward wrote the checkpoint; nobody else has the window.
         unsafe { checkpoints.read(self.number, &(0..plan.rows.len()), &places) };
         let arrays = None;
-        forward::Steps { cell: self.cell, packed, plan, arrays, places, steps }.apart(self.threads)
+        forward::Steps { cell: self.cell, packed, plan, arrays, places, steps }.run(self.threads)
     }
 
     fn backward(&self, transposed: &Transposed<T>, arrays: &Arrays<'_, T>) -> Result<()> {
-        let (cell, saved, span, places) = (self.cell, self.saved, self.span(), self.places());
+        let (plan, packed) = (&self.saved.plan, &self.saved.weights.packed);
+        match team_size(plan.rows.len(), packed, self.threads) {
+            1 => self.apart(transposed, arrays),
+            team => self.together(transposed, arrays, team),
+        }
+    }
+
+    /// Each thread takes rows of its own through time.
+    fn apart(&self, transposed: &Transposed<T>, arrays: &Arrays<'_, T>) -> Result<()> {
+        let (saved, span) = (self.saved, self.span());
         let n = part_count(saved.plan.rows.len(), self.threads);
         let parts = saved.plan.parts(&span, n)?;
         let rows = parts.iter().map(Range::len).max().unwrap_or(0);
         let layout = |start| Layout::new(start, saved, rows);
         let run = |start: *mut T, part: Part, board: &Board| {
-            let (layout, span) = (layout(Some(start)).1, span.clone());
-            let run = Run { cell, saved, transposed, part, arrays, places, layout, span, board };
-            T::dispatch(saved.weights.packed.isa, run);
+            let (layout, member) = (layout(Some(start)).1, &Member::alone());
+            self.part(transposed, arrays, part, layout, member, Some(board));
         };
         board::run(parts, span.end, self.threads, layout(None).0, run)
+    }
+
+    /// The threads take every step together.
+    fn together(
+        &self, transposed: &Transposed<T>, arrays: &Arrays<'_, T>, threads: usize,
+    ) -> Result<()> {
+        let all = self.saved.plan.rows.len();
+        let layout = |start| Layout::new(start, self.saved, all);
+        let each = layout(None).0;
+        with_workspace(each.saturating_mul(threads), |start: *mut T| {
+            let layouts: [_; team::LARGEST] =
+                std::array::from_fn(|i| layout(Some(start.wrapping_add(i * each))).1);
+            team::run(threads, |member| {
+                let part = Part { rows: 0..all, step: self.span().end };
+                self.part(transposed, arrays, part, layouts[member.index()], member, None);
+            });
+        })
+    }
+
+    fn part(
+        &self, transposed: &Transposed<T>, arrays: &Arrays<'_, T>, part: Part, layout: Layout<T>,
+        member: &Member<'_>, board: Option<&Board>,
+    ) {
+        let (cell, saved, span, places) = (self.cell, self.saved, self.span(), self.places());
+        let run =
+            Run { cell, saved, transposed, part, arrays, places, layout, span, member, board };
+        T::dispatch(saved.weights.packed.isa, run);
     }
 }

@@ -71,6 +71,9 @@ pub(super) struct Layout<T> {
     pub sums_row: usize,
 }
 
+// SAFETY: places only; `Run` says who touches what.
+unsafe impl<T: Element> Sync for Layout<T> {}
+
 impl<T: Element> Layout<T> {
     /// For parts of up to `rows` rows; at `start`, or only measured.
     pub fn new(start: Option<*mut T>, saved: &Saved<T>, rows: usize) -> (usize, Self) {

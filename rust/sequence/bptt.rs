@@ -12,9 +12,13 @@ use crate::sequence::epilogue::{BackwardRows, Sums};
 use crate::sequence::saved::{Places, Saved};
 use crate::sequence::weights::Transposed;
 use crate::simd::{Element, Kernel, Lanes, Pair};
+use crate::team::Member;
 use crate::view::View;
 
-/// Some rows through the steps of a span, backwards.
+/// Some rows through the steps of a span, backwards; or one thread's part of that.
+///
+/// The threads of a team work on the same rows, each on its groups of units, and meet after every
+/// product.
 pub(super) struct Run<'a, T: Element, C> {
     pub cell: C,
     pub saved: &'a Saved<T>,
@@ -26,7 +30,9 @@ pub(super) struct Run<'a, T: Element, C> {
     pub places: Places<T>,
     pub layout: Layout<T>,
     pub span: Range<usize>,
-    pub board: &'a Board,
+    pub member: &'a Member<'a>,
+    /// To hand rows over; absent for a team.
+    pub board: Option<&'a Board>,
 }
 
 impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
@@ -36,18 +42,20 @@ impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
     fn run<L: Lanes<T>>(self, l: L) {
         let (plan, mut rows) = (&self.saved.plan, self.part.rows.clone());
         // SAFETY: shapes were checked against the arrays, the layout was made for these rows, a row
-        // belongs to one part at a time, forward wrote all that it kept, and the later span ran
-        // before.
+        // belongs to one part and a unit to one thread at a time, forward wrote all that it kept,
+        // and the later span ran before.
         unsafe {
             self.zeros(l);
-            if self.part.step == plan.steps() {
+            if self.part.step == plan.steps() && self.member.is_first() {
                 self.begin(&rows);
             }
+            self.member.meet();
             let mut s = self.part.step.min(plan.steps_in(&rows)).max(self.span.start);
             while s > self.span.start {
                 s -= 1;
                 for stage in 0..C::BACKWARD.len() {
                     self.stage(l, &rows, stage, s);
+                    self.member.meet();
                 }
                 rows = self.share(rows, s);
             }
@@ -79,14 +87,15 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     /// The rows that this thread keeps before step `s`: half of them, if another one waits.
     #[inline]
     fn share(&self, rows: Range<usize>, s: usize) -> Range<usize> {
+        let Some(board) = self.board.filter(|_| s > self.span.start) else { return rows };
         let (plan, sizes, left) =
             (&self.saved.plan, self.saved.weights.sizes(), s - self.span.start);
         let work = rows.len().saturating_mul(left).saturating_mul(sizes.hidden * sizes.output);
-        if left == 0 || work < parallel::WORTH_SPLITTING || plan.count_in(&rows, s) == 0 {
+        if work < parallel::WORTH_SPLITTING || plan.count_in(&rows, s) == 0 {
             return rows;
         }
         let middle = rows.start + rows.len() / 2;
-        self.board.give(rows, middle, s)
+        board.give(rows, middle, s)
     }
 
     /// What sums start from.
@@ -166,17 +175,22 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         }
     }
 
+    /// The sums of `rows` rows for this thread's part of `units` units, some groups at a time.
     #[inline(always)]
-    fn sums<L: Lanes<T>>(&self, _: L, rows: usize, group: usize, units: usize) -> Sums<T> {
+    fn sums<L: Lanes<T>>(
+        &self, _: L, rows: usize, units: usize,
+    ) -> impl Iterator<Item = Sums<T>> + use<'_, T, C, L> {
         let (w, width) = (&self.layout, panel_width(L::N));
-        Sums {
+        let own = self.member.share(units.div_ceil(width));
+        let end = units.min(own.end * width);
+        own.step_by(w.groups).map(move |group| Sums {
             start: w.sums,
             row: w.sums_row,
             rows,
             gates: 1,
             first_unit: group * width,
-            end_unit: units.min((group + w.groups) * width),
-        }
+            end_unit: end.min((group + w.groups) * width),
+        })
     }
 
     /// The rows of step `s`, from sorted row `first` on, that the stages read and write.
@@ -220,8 +234,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             })
         };
         let units = if stage == 0 { sizes.output } else { sizes.hidden };
-        for group in (0..units.div_ceil(panel_width(L::N))).step_by(self.layout.groups) {
-            let sums = self.sums(l, count, group, units);
+        for sums in self.sums(l, count, units) {
             // SAFETY: as `run` says.
             unsafe {
                 self.product(l, stage, from, known, part.start, &sums);
@@ -238,8 +251,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         let known = plan.count_in(part, 0);
         // SAFETY: as `run` says.
         unsafe {
-            for group in (0..sizes.output.div_ceil(panel_width(L::N))).step_by(w.groups) {
-                let sums = self.sums(l, part.len(), group, sizes.output);
+            for sums in self.sums(l, part.len(), sizes.output) {
                 self.product(l, 0, 0, known, part.start, &sums);
                 if C::CARRY {
                     self.add_carry(l, part.start, &sums);
@@ -250,7 +262,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                     dh0.write(plan.rows[part.start + r], 0, n, w.sums.add(r * w.sums_row));
                 }
             }
-            if let Some(dc0) = &a.dc0 {
+            if let Some(dc0) = a.dc0.as_ref().filter(|_| self.member.is_first()) {
                 for r in part.clone() {
                     let dc = a.between.dc.ptr().add(r * sizes.hidden);
                     dc0.write(plan.rows[r], 0, sizes.hidden, dc);

@@ -139,17 +139,14 @@ impl<T: Element> Weights<T> {
         if q.save {
             transposed(packed, operation)?;
         }
-        let step = packed.kind.gates() * sizes.hidden * sizes.output;
         let work = packed.kind.gates() * sizes.hidden * (sizes.input + sizes.output);
         let work = work.saturating_mul(rows.saturating_mul(steps));
         let threads = parallel::threads_for(operation, q.threads, work)?;
-        let low = q.save && q.memory == Memory::Low;
-        let team = if low { 1 } else { team_size(rows, step, threads) };
         let mut plan = Plan::new(&lengths)?;
         if q.save {
             plan.cut()?;
         }
-        let run = Forward { weights: self, sequence, outputs, plan, threads, team };
+        let run = Forward { weights: self, sequence, outputs, plan, threads };
         with_cell(packed.kind, sizes.projected, run)
     }
 }
@@ -166,7 +163,8 @@ const WORTH_MEETING: usize = 3 << 14;
 /// Threads that take every step together, where there are not rows enough for all to work apart.
 /// With two rows each they are still faster together, by half on Zen 3, since each reads half of
 /// the weights; with four each, apart.
-fn team_size(rows: usize, step: usize, threads: usize) -> usize {
+pub(super) fn team_size<T>(rows: usize, packed: &Packed<T>, threads: usize) -> usize {
+    let step = packed.kind.gates() * packed.sizes.hidden * packed.sizes.output;
     if rows <= 2 * threads && threads > 1 && step >= WORTH_MEETING {
         threads.min(team::LARGEST)
     } else {
@@ -206,8 +204,6 @@ struct Forward<'a, 'b, 'c, T: Element> {
     outputs: Outputs<'c, T>,
     plan: Plan,
     threads: usize,
-    /// Threads that take every step together.
-    team: usize,
 }
 
 impl<T: Element> WithCell<T> for Forward<'_, '_, '_, T> {
@@ -247,10 +243,7 @@ impl<T: Element> WithCell<T> for Forward<'_, '_, '_, T> {
         with_workspace(places(None).0, |start| {
             let (arrays, places, end) = (Some(&arrays), places(Some(start)).1, plan.steps());
             let all = Steps { cell, packed, plan, arrays, places, steps: 0..end };
-            match self.team {
-                1 => all.apart(self.threads),
-                threads => all.together(threads),
-            }
+            all.run(self.threads)
         })??;
         let steps = arrays.steps;
         Ok(history.map(|history| Saved {
@@ -275,14 +268,21 @@ pub(super) struct Steps<'a, T: Element, C> {
 }
 
 impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
+    pub fn run(&self, threads: usize) -> Result<()> {
+        match team_size(self.plan.rows.len(), self.packed, threads) {
+            1 => self.apart(threads),
+            team => self.together(team),
+        }
+    }
+
     /// Each thread takes rows of its own through time.
-    pub fn apart(&self, threads: usize) -> Result<()> {
+    fn apart(&self, threads: usize) -> Result<()> {
         let n = part_count(self.plan.rows.len(), threads);
         let parts = self.plan.parts(&self.steps, n)?;
         let rows = parts.iter().map(Range::len).max().unwrap_or(0);
         let run = |start: *mut T, part: Part, board: &_| {
             let layout = self.layout(Some(start), rows).1;
-            self.run(part, layout, &Member::alone(), Some(board));
+            self.part(part, layout, &Member::alone(), Some(board));
         };
         board::run(parts, self.steps.start, threads, self.layout(None, rows).0, run)
     }
@@ -297,7 +297,7 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
                 std::array::from_fn(|i| self.layout(Some(start.wrapping_add(i * each)), all).1);
             team::run(threads, |member| {
                 let part = Part { rows: 0..all, step: self.steps.start };
-                self.run(part, places[member.index()], member, None);
+                self.part(part, places[member.index()], member, None);
             });
         })
     }
@@ -307,7 +307,7 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
         Layout::new::<C>(start, rows, self.plan.rows_of(&self.steps), self.packed)
     }
 
-    fn run(&self, part: Part, layout: Layout<T>, member: &Member<'_>, board: Option<&Board>) {
+    fn part(&self, part: Part, layout: Layout<T>, member: &Member<'_>, board: Option<&Board>) {
         let Self { cell, packed, plan, arrays, places, ref steps } = *self;
         let end = steps.end;
         let run = Run { cell, packed, plan, part, end, arrays, places, layout, member, board };

@@ -6,6 +6,8 @@ mod bptt;
 mod epilogue;
 mod forward;
 mod gradients;
+#[cfg(test)]
+mod handover_tests;
 mod input_gradients;
 mod plan;
 mod saved;

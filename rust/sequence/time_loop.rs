@@ -125,10 +125,14 @@ impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
                 for step in s..stop {
                     self.step(l, &rows, step, chunk_row);
                     chunk_row += plan.count_in(&rows, step);
+                    // Only one leaves something. Meanwhile the others may do the next step: it
+                    // changes no state that is read here, but for those of a checkpoint.
+                    let checkpoint = self.checkpoint_before(step + 1);
                     if self.member.is_first() {
-                        // Meanwhile the others may do the next step: it changes no state that is
-                        // read here.
-                        self.leave(&rows, step);
+                        self.leave(&rows, step, checkpoint);
+                    }
+                    if checkpoint.is_some() {
+                        self.member.meet();
                     }
                 }
                 s = stop;
@@ -188,16 +192,24 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                     self.finish(a, r, h, c);
                 }
             }
-            self.checkpoint(a, &self.part.rows, 0);
+            self.keep(&self.part.rows, self.checkpoint_before(0));
         }
     }
 
-    /// Keeps the states before step `s`, if it is one that backward starts from.
+    /// The checkpoint of the states before step `s`, if it is one that backward starts from.
     #[inline(always)]
-    unsafe fn checkpoint(&self, a: &Arrays<'_, T>, rows: &Range<usize>, s: usize) {
-        let Some(checkpoints) = &a.checkpoints else { return };
-        if let Ok(span) = checkpoints.plan.spans.binary_search_by_key(&s, |span| span.start) {
-            // SAFETY: as `run` says; the rows are this thread's own.
+    fn checkpoint_before(&self, s: usize) -> Option<(Checkpoints<'_, T>, usize)> {
+        let checkpoints = self.arrays.and_then(|a| a.checkpoints)?;
+        let found = self.plan.spans.binary_search_by_key(&s, |span| span.start);
+        found.ok().map(|span| (checkpoints, span))
+    }
+
+    /// # Safety
+    /// As `run` says; nobody else has the rows.
+    #[inline(always)]
+    unsafe fn keep(&self, rows: &Range<usize>, checkpoint: Option<(Checkpoints<'_, T>, usize)>) {
+        if let Some((checkpoints, span)) = checkpoint {
+            // SAFETY: as the caller says.
             unsafe { checkpoints.write(span, rows, &self.places) };
         }
     }
@@ -382,7 +394,9 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
 
     /// Writes `y`, the last states of the rows that end with this step, and a checkpoint.
     #[inline(always)]
-    unsafe fn leave(&self, part: &Range<usize>, s: usize) {
+    unsafe fn leave(
+        &self, part: &Range<usize>, s: usize, checkpoint: Option<(Checkpoints<'_, T>, usize)>,
+    ) {
         let Some(a) = self.arrays else { return };
         let (plan, output) = (self.plan, self.packed.sizes.output);
         let (h, c) = (self.places.h_after(plan, s), self.places.c_after(plan, s));
@@ -395,7 +409,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                 }
             }
             (rows(s + 1).end..rows(s).end).for_each(|r| self.finish(a, r, h, c));
-            self.checkpoint(a, part, s + 1);
+            self.keep(part, checkpoint);
         }
     }
 }

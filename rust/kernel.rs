@@ -132,7 +132,9 @@ impl<T: Element> Product<T> {
     #[inline(always)]
     unsafe fn block<L: Lanes<T>>(&self, l: L, k0: usize, k: usize) {
         let at_once = panels_at_once(self.m);
-        let (tiles, lines) = (self.m.div_ceil(L::ROWS), k.div_ceil(self.m.max(1)));
+        let tiles = self.m.div_ceil(L::ROWS);
+        // Few rows ask for nothing, and a division would be a part of their time.
+        let lines = if at_once == 1 { k.div_ceil(self.m.max(1)) } else { 0 };
         let mut panel = 0;
         while panel < self.count {
             let n = at_once.min(self.count - panel);

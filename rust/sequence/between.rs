@@ -81,7 +81,7 @@ impl<T: Element> Layout<T> {
         let (sizes, width) =
             (saved.weights.sizes(), panel_width(saved.weights.packed.isa.lanes::<T>()));
         let all = sizes.hidden.max(sizes.output).div_ceil(width);
-        let groups = groups_at_once::<T>(rows, width, all);
+        let groups = groups_at_once::<T>(rows, 1, width, all);
         let layout = Self {
             sums: parts.take(rows.saturating_mul(groups * width)),
             zeros: parts.take(groups * width),

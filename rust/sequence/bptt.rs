@@ -10,6 +10,7 @@ use crate::parallel;
 use crate::sequence::between::{Arrays, Layout};
 use crate::sequence::epilogue::{BackwardRows, Sums};
 use crate::sequence::saved::{Places, Saved};
+use crate::sequence::time_loop::there_and_back;
 use crate::sequence::weights::Transposed;
 use crate::simd::{Element, Kernel, Lanes, Pair};
 use crate::team::Member;
@@ -178,18 +179,15 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     /// The sums of `rows` rows for this thread's part of `units` units, some groups at a time.
     #[inline(always)]
     fn sums<L: Lanes<T>>(
-        &self, _: L, rows: usize, units: usize,
+        &self, _: L, rows: usize, units: usize, step: usize,
     ) -> impl Iterator<Item = Sums<T>> + use<'_, T, C, L> {
         let (w, width) = (&self.layout, panel_width(L::N));
         let own = self.member.share(units.div_ceil(width));
         let end = units.min(own.end * width);
-        own.step_by(w.groups).map(move |group| Sums {
-            start: w.sums,
-            row: w.sums_row,
-            rows,
-            gates: 1,
-            first_unit: group * width,
-            end_unit: end.min((group + w.groups) * width),
+        there_and_back(own.len(), w.groups, step).map(move |block| {
+            let first_unit = (own.start + block * w.groups) * width;
+            let end_unit = end.min(first_unit + w.groups * width);
+            Sums { start: w.sums, row: w.sums_row, rows, gates: 1, first_unit, end_unit }
         })
     }
 
@@ -234,7 +232,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             })
         };
         let units = if stage == 0 { sizes.output } else { sizes.hidden };
-        for sums in self.sums(l, count, units) {
+        for sums in self.sums(l, count, units, s) {
             // SAFETY: as `run` says.
             unsafe {
                 self.product(l, stage, from, known, part.start, &sums);
@@ -251,7 +249,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         let known = plan.count_in(part, 0);
         // SAFETY: as `run` says.
         unsafe {
-            for sums in self.sums(l, part.len(), sizes.output) {
+            for sums in self.sums(l, part.len(), sizes.output, 0) {
                 self.product(l, 0, 0, known, part.start, &sums);
                 if C::CARRY {
                     self.add_carry(l, part.start, &sums);

@@ -67,7 +67,7 @@ impl<T: Element> Layout<T> {
         let input_row = sizes.hidden.div_ceil(width) * input_panels::<T, C>() * width;
         let gates = C::FORWARD.iter().map(|stage| stage.gates.len()).max().unwrap_or(1);
         let all = sizes.hidden.max(sizes.output).div_ceil(width);
-        let groups = groups_at_once::<T>(rows, gates * width, all);
+        let groups = groups_at_once::<T>(rows, gates, width, all);
         let sums_row = groups * gates * width;
         let layout = Self {
             x: parts.take(chunk.saturating_mul(sizes.input)),
@@ -82,9 +82,22 @@ impl<T: Element> Layout<T> {
     }
 }
 
+/// Panels between a product and the arithmetic on it, at most: enough for the product of one row,
+/// which takes six at once; few enough that a step's weights are several products, see `there_and_back`.
+const PANELS: usize = 24;
+
 /// Few rows leave room for the sums of many groups of units: one product for all of them.
-pub(super) fn groups_at_once<T>(rows: usize, group_width: usize, all: usize) -> usize {
-    (SUMS_BYTES / (rows.max(1) * group_width * size_of::<T>())).clamp(1, all.max(1))
+pub(super) fn groups_at_once<T>(rows: usize, gates: usize, width: usize, all: usize) -> usize {
+    let fit = SUMS_BYTES / (rows.max(1) * gates * width * size_of::<T>());
+    fit.min(PANELS / gates).clamp(1, all.max(1))
+}
+
+/// The blocks of `each` of all, by number, upwards in even steps and downwards in odd ones: what a step read last is
+/// still in the nearest cache when the next step begins with it. With weights of twice the size of
+/// a cache this is worth a tenth of a step of one row; many rows hide it.
+pub(super) fn there_and_back(all: usize, each: usize, step: usize) -> impl Iterator<Item = usize> {
+    let n = if all > each { all.div_ceil(each) } else { all.min(1) };
+    (0..n).map(move |i| if step % 2 == 1 { n - 1 - i } else { i })
 }
 
 /// Some rows through all steps, or again through some; or one thread's part of that.
@@ -350,7 +363,8 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                 Factor::Stage => Rows { start: rows.auxiliary, row: sizes.hidden, column: 1 },
             };
             let own = self.member.share(units.div_ceil(width));
-            for group in own.clone().step_by(w.groups) {
+            for block in there_and_back(own.len(), w.groups, s) {
+                let group = own.start + block * w.groups;
                 let groups = w.groups.min(own.end - group);
                 let first = group * panels * width;
                 let init = match spec.start {

@@ -231,7 +231,7 @@ out = forward()
 {cell}_forward(x[:1, :1], w_ih, w_hh)
 for call in (forward, backward, step):
     refused = done = 0
-    for more in range(0, 20 << 20, 1 << 19):
+    for more in range(0, 28 << 20, 1 << 19):
         limit(more)
         try:
             call()

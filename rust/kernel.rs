@@ -209,9 +209,8 @@ impl<T: Element> Product<T> {
 }
 
 /// With few rows, panels side by side fill the pipeline: a fused multiply-add takes 4 cycles and
-/// two start in each, so about ten sums must be under way. Three rows by two panels need 17
-/// registers, one more than AVX2 has, and run at two thirds of the speed of four rows; by one panel
-/// they would leave a quarter of the pipeline empty.
+/// two start in each, so about ten sums must be under way. Three rows by two panels fill AVX2's 16
+/// registers: 12 sums, 3 inputs and one register of weights at a time.
 #[inline(always)]
 fn panels_at_once(rows: usize) -> usize {
     match rows {

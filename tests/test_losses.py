@@ -87,9 +87,9 @@ def test_empty_sums_are_zero() -> None:
             "cross_entropy: targets: expected shape (2,) for logits (2, 3), got (1, 2)",
         ),
         (
-            lambda: recurra.cross_entropy(array(2, 3), [0, 1], "none"),
+            lambda: recurra.cross_entropy(array(2, 3), [0, 1], "all"),
             ValueError,
-            "cross_entropy: reduction: expected 'mean' or 'sum', got 'none'",
+            "cross_entropy: reduction: expected 'none' or 'mean' or 'sum', got 'all'",
         ),
         (
             lambda: recurra.cross_entropy(np.zeros((0, 3)), np.zeros(0, int)),

@@ -81,9 +81,7 @@ CASES = [
     softmax("cross_entropy_ignore", ignore_index=1),
     softmax("cross_entropy_class_weights", class_weights=CLASSES),
     softmax("cross_entropy_smooth", label_smoothing=0.2),
-    softmax(
-        "cross_entropy_all", ignore_index=3, class_weights=CLASSES, label_smoothing=0.2
-    ),
+    softmax("cross_entropy_all", ignore_index=3, class_weights=CLASSES, label_smoothing=0.2),
     Case("bce", losses.binary_cross_entropy_with_logits, probabilities),
     Case(
         "bce_pos_weight",
@@ -96,12 +94,10 @@ CASES = [
     Case("l1", losses.l1, normal),
     Case("huber", losses.huber, normal),
     Case("huber_delta", lambda *a, **k: losses.huber(*a, delta=0.3, **k), normal),
-    Case(
-        "quantile", lambda p, t, *a, **k: losses.quantile(p, t, QUANTILES, *a, **k), of_quantiles
-    ),
+    Case("quantile", lambda p, t, *a, **k: losses.quantile(p, t, QUANTILES, *a, **k), of_quantiles),
     Case(
         "gaussian_nll",
-        lambda m, t, v, *a, **k: losses.gaussian_nll(m, t, v, *a, **k),
+        losses.gaussian_nll,
         gaussian,
     ),
     Case(

@@ -13,13 +13,14 @@ SHIFT = 8
 """From here on the terms below give the series to the last place."""
 BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
 """B2, B4, ..."""
-finite = np.errstate(all="ignore")
-"""What overflows on the way is divided by, or stands where another formula is taken."""
 FEW = 1e-5
 """A z / r below this is small: three terms of a series in it are exact to the last place."""
 
+quiet = np.errstate(all="ignore")
+"""What overflows on the way is divided by, or stands where another formula is taken."""
 
-@finite
+
+@quiet
 def log_rising(z: Array, r: Array) -> Array:
     """`ln(gamma(z + r) / (gamma(r) * r**z))`, for a whole z the sum of `ln(1 + k/r)` for k < z.
 
@@ -37,13 +38,13 @@ def log_rising(z: Array, r: Array) -> Array:
     return stirling + z * np.log1p(SHIFT / r) - lowered
 
 
-@finite
+@quiet
 def log_rising_slope(z: Array, r: Array) -> Array:
     """`r**2` times the derivative of `log_rising` by r, finite for r to infinity.
 
     >>> import numpy as np
     >>> log_rising_slope(np.array([3.0, 3.0]), np.array([2.0, 1e300]))
-    array([-2.33333333, -3.        ])
+    array([-1.66666667, -3.        ])
     """
     x = r + SHIFT
     slope = np.log1p(z / x) + z / (2 * x * (z + x)) + _tail_slope(z + x) - _tail_slope(x) - z / r

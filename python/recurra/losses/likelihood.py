@@ -12,7 +12,7 @@ from recurra.results import Array
 
 SMALL = 0.01
 """Below this a series of eight terms is exact to the last place."""
-TINY = 1e-300
+TINY = 1e-100
 """A shape as small as this is 0 to the last place of everything."""
 
 
@@ -108,7 +108,8 @@ class _NegativeBinomial:
     def __init__(self, mean: Array, target: Array, alpha: Array) -> None:
         self.dtype = mean.dtype
         self.m, self.z, a = (array.astype(np.float64) for array in (mean, target, alpha))
-        self.r = 1 / np.maximum(a, TINY)
+        a = np.maximum(a, TINY)
+        self.r = 1 / a
         self.x = a * self.m
 
     def values(self) -> Array:

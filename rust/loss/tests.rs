@@ -146,10 +146,10 @@ fn rows_of_no_weight_change_no_bit_and_are_not_read() {
     let expected = run(z.view(), &plain(&y, Reduction::Mean), 1).unwrap();
     let mut padded = Array2::from_elem((100, 33), f32::NAN);
     let (mut weights, mut targets) = (Array1::zeros(100), vec![-1; 100]);
-    for i in 0..50 {
+    for (i, &y) in y.iter().enumerate() {
         let at = 2 * i + i % 2;
         padded.row_mut(at).assign(&z.row(i));
-        (weights[at], targets[at]) = (1.0, y[i]);
+        (weights[at], targets[at]) = (1.0, y);
     }
     let ignored = CrossEntropy { ignore_index: Some(-1), ..plain(&targets, Reduction::Mean) };
     let clipped: Vec<i64> = targets.iter().map(|&y| y.max(0)).collect();

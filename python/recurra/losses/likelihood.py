@@ -29,9 +29,10 @@ def gaussian_nll(
     """`(ln v + (target - mean)**2 / v) / 2` with the variance v (Nix and Weigend 1994).
 
     All three have one shape; nothing broadcasts. `variance` is not below 0: predict it through
-    `softplus` or `exp`. What is below `eps` counts as `eps`, so that no likelihood is without
-    bound; the gradient is the one at `eps` then, not 0, so that the variance can leave. `full` adds
-    `ln(2 pi) / 2`. `weights` and `reduction` ("none", "mean", "sum") are those of `recurra.losses`.
+    `ops.softplus` or `ops.exp`. What is below `eps` counts as `eps`, so that no likelihood is
+    without bound; the gradient is the one at `eps` then, not 0, so that the variance can leave.
+    `full` adds `ln(2 pi) / 2`. `weights` and `reduction` ("none", "mean", "sum") are those of
+    `recurra.losses`.
 
     >>> from recurra import Tensor, losses
     >>> mean, variance = Tensor([0.0, 0.0]), Tensor([1.0, 4.0])
@@ -70,7 +71,7 @@ def negative_binomial_nll(
     """Minus the logarithm of the probability of counts under a negative binomial distribution.
 
     In the parametrisation of Salinas, Flunkert, Gasthaus and Januschowski 2020, "DeepAR", with the
-    mean m and the shape a, neither below 0 (predict them through `softplus`), the variance of a
+    mean m and the shape a, neither below 0 (predict them through `ops.softplus`), the variance of a
     count z is `m + a * m**2`, and its likelihood is `gamma(z + 1/a) / (gamma(z + 1) * gamma(1/a))
     * (1 / (1 + a*m))**(1/a) * (a*m / (1 + a*m))**z`. With a = 0 it is Poisson's.
 

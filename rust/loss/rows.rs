@@ -122,13 +122,12 @@ impl<T: Element> Kernel<T> for GroupRun<'_, T> {
                 *largest = self.read(l, r);
             }
             if let Some(weights) = self.group.all.class_weights {
-                let weight = |j: usize| weights[j].to_f64();
-                spread = self.sums(|r, j, z| distance(weight(j), largest[r].to_f64() - z));
+                spread = self.distances(weights, largest);
             }
             for r in 0..n {
                 losses[r] = self.exponentials(l, r, largest[r]);
             }
-            let sums = self.sums(|_, _, e| e);
+            let sums = self.sums();
             for r in 0..n {
                 losses[r] = self.loss(r, Element::ln(sums[r]), losses[r], spread[r]);
                 self.gradient(l, r, sums[r]);
@@ -136,12 +135,6 @@ impl<T: Element> Kernel<T> for GroupRun<'_, T> {
         }
         losses
     }
-}
-
-/// `weight * distance`, which is 0 for a weight of 0 and any distance.
-#[inline(always)]
-fn distance(weight: f64, distance: f64) -> f64 {
-    if weight == 0.0 { 0.0 } else { weight * distance }
 }
 
 impl<T: Element> GroupRun<'_, T> {
@@ -198,26 +191,50 @@ impl<T: Element> GroupRun<'_, T> {
         all.into_iter().fold(all[0], |a, b| if a < b { b } else { a })
     }
 
-    /// The sum of `part(row, class, element)` over each row, ascending.
+    /// The sum of each row, ascending.
     #[inline(always)]
-    unsafe fn sums(&self, part: impl Fn(usize, usize, f64) -> f64) -> [f64; AT_ONCE] {
-        // The last row stands in for missing ones.
-        let lines = std::array::from_fn(|r| self.line(r.min(self.group.members.len() - 1)));
-        let mut sums = [0.0; AT_ONCE];
+    unsafe fn sums(&self) -> [f64; AT_ONCE] {
+        let (lines, mut sums) = (self.lines(), [0.0; AT_ONCE]);
         for j in 0..self.group.all.classes {
-            for (r, (sum, line)) in sums.iter_mut().zip::<[*mut T; AT_ONCE]>(lines).enumerate() {
+            for (sum, line) in sums.iter_mut().zip::<[*mut T; AT_ONCE]>(lines) {
                 // SAFETY: the caller vouches for the lines.
-                *sum += part(r, j, unsafe { *line.add(j) }.to_f64());
+                *sum += unsafe { *line.add(j) }.to_f64();
             }
         }
         sums
+    }
+
+    /// The sum of `weight * (largest z - z)` of each row, ascending.
+    ///
+    /// With what is added as an argument, the function above could do both, at half the speed.
+    #[inline(always)]
+    unsafe fn distances(&self, weights: &[T], largest: [T; AT_ONCE]) -> [f64; AT_ONCE] {
+        let (lines, mut sums) = (self.lines(), [0.0; AT_ONCE]);
+        let largest = largest.map(T::to_f64);
+        for (j, weight) in weights.iter().enumerate() {
+            let weight = weight.to_f64();
+            // Whatever the distance is: it may be infinite.
+            if weight != 0.0 {
+                for r in 0..AT_ONCE {
+                    // SAFETY: the caller vouches for the lines.
+                    sums[r] += weight * (largest[r] - unsafe { *lines[r].add(j) }.to_f64());
+                }
+            }
+        }
+        sums
+    }
+
+    /// The last row stands in for missing ones.
+    #[inline(always)]
+    fn lines(&self) -> [*mut T; AT_ONCE] {
+        std::array::from_fn(|r| self.line(r.min(self.group.members.len() - 1)))
     }
 
     /// From the logarithm of the sum, the target's `z - largest z`, and the sum of class weight
     /// times `largest z - z`.
     fn loss(&self, r: usize, ln_sum: f64, shifted: f64, spread: f64) -> f64 {
         let (term, class_weight) = (self.term(r), self.group.all.class_weight);
-        let hit = distance(term.hit, ln_sum - shifted);
+        let hit = if term.hit == 0.0 { 0.0 } else { term.hit * (ln_sum - shifted) };
         match self.group.all.class_weights {
             None => hit,
             Some(_) => hit + term.spread * (class_weight * ln_sum + spread),

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from recurra import _core, checks
 from recurra.autograd import Operand, Tensor, as_tensor, node
-from recurra.losses.reduction import REDUCTIONS, Slope, Weights, as_weights, broadcast, weigh
+from recurra.losses.reduction import REDUCTIONS, Slope, Weights, as_weights, broadcast, quiet, weigh
 from recurra.results import Array
 
 
@@ -100,6 +100,7 @@ def binary_cross_entropy_with_logits(
     return counted.node(*_of_probabilities(z, t, factor))
 
 
+@quiet
 def _of_probabilities(z: Tensor, t: Tensor, factor: Array) -> tuple[Array, Slope, Slope]:
     """The elements' losses, and the slopes of logits and targets."""
     yes, no = factor * t.data, 1 - t.data

@@ -12,6 +12,8 @@ from recurra.ops.arithmetic import sum_to
 from recurra.results import Array
 
 REDUCTIONS = ("none", "mean", "sum")
+quiet = np.errstate(all="ignore")
+"""What is infinite or NaN, where something weighs it or nothing, is a result like any other."""
 Slope: TypeAlias = tuple[Tensor, Callable[[], Array]]
 """An input, and how much each element of the loss grows with it."""
 
@@ -66,12 +68,13 @@ class Weights:
         """Where the weight is not 0; one True for everywhere."""
         return np.asarray(True if self.array is None else self.array != 0)
 
+    @quiet
     def node(self, values: Array, *inputs: Slope) -> Tensor:
         """The loss whose elements are `values`.
 
         Slopes have the shape of `values`; an input that was broadcast to it gets their sum.
         """
-        weighted = weigh(self.array, values)
+        weighted = values if self.array is None else weigh(self.array, values)
         value = weighted
         if self.reduction != "none":
             value = np.asarray(in_order(weighted) / self.divisor, values.dtype)
@@ -79,14 +82,13 @@ class Weights:
 
     def _back(self, x: Tensor, slope: Callable[[], Array]) -> Callable[[Array], Array]:
         shape = x.shape
+        return lambda g: self._gradient(g, slope, shape)
 
-        def backward(g: Array) -> Array:
-            share = g / self.divisor if self.reduction == "mean" else g
-            with np.errstate(all="ignore"):
-                each = share * slope() if self.array is None else weigh(share * self.array, slope())
-            return sum_to(each, shape)
-
-        return backward
+    @quiet
+    def _gradient(self, g: Array, slope: Callable[[], Array], shape: tuple[int, ...]) -> Array:
+        share, each = g / self.divisor, slope()
+        each = share * each if self.array is None else weigh(share * self.array, each)
+        return sum_to(each, shape)
 
 
 def as_weights(operation: str, argument: str, given: object) -> Array:
@@ -96,7 +98,7 @@ def as_weights(operation: str, argument: str, given: object) -> Array:
         raise TypeError(
             f"{operation}: {argument}: expected booleans or real numbers, got {array.dtype}"
         )
-    bad = ~(np.isfinite(array) & (array >= 0))
+    bad = ~((array >= 0) & (array < np.inf))
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
         raise ValueError(
@@ -116,17 +118,11 @@ def broadcast(operation: str, weights: Array, shape: tuple[int, ...]) -> Array:
     return np.broadcast_to(spread, shape)
 
 
-def weigh(weights: Array | None, values: Array) -> Array:
+def weigh(weights: Array, values: Array) -> Array:
     """`weights * values`, and 0 where the weight is 0, whatever the value is."""
-    if weights is None:
-        return values
-    with np.errstate(all="ignore"):
-        return np.where(weights == 0, 0, weights * values)
+    return np.where(weights == 0, 0, weights * values)
 
 
 def in_order(values: Array) -> float:
     """The sum from the first element to the last, in float64: zeros in between change no bit."""
-    if values.size == 0:
-        return 0.0
-    with np.errstate(all="ignore"):
-        return float(np.cumsum(values, dtype=np.float64)[-1])
+    return float(np.add.accumulate(values.ravel(), dtype=np.float64)[-1]) if values.size else 0.0

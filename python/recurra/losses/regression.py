@@ -6,11 +6,8 @@ import numpy as np
 
 from recurra import checks
 from recurra.autograd import Operand, Tensor, as_tensor
-from recurra.losses.reduction import Weights
+from recurra.losses.reduction import Weights, quiet
 from recurra.results import Array
-
-quiet = np.errstate(over="ignore", invalid="ignore")
-"""What is infinite or NaN, where nothing weighs it or where it does, is a result like any other."""
 
 
 def mse(

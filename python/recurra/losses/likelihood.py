@@ -116,7 +116,7 @@ class _NegativeBinomial:
     def values(self) -> Array:
         m, z, r = self.m, self.z, self.r
         with np.errstate(all="ignore"):
-            values = log_rising(z, np.ones_like(z)) - weigh(z, np.log(m))
+            values = log_rising(z, 1.0) - weigh(z, np.log(m))
             return self._rounded(values + (z + r) * np.log1p(self.x) - log_rising(z, r))
 
     def slope_of_mean(self) -> Array:

@@ -249,7 +249,12 @@ OTHERS = {
     "mask: floats": (
         lambda: losses.sequence_mask([1.0, 2.0], 3),
         TypeError,
-        "sequence_mask: lengths: expected integers (B,), got float64 (2,)",
+        "sequence_mask: lengths: expected integers, got float64",
+    ),
+    "mask: one length": (
+        lambda: losses.sequence_mask(2, 3),
+        ValueError,
+        "sequence_mask: lengths: expected shape (B,), got ()",
     ),
     "mask: steps": (
         lambda: losses.sequence_mask([1], -1),

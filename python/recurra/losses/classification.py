@@ -24,11 +24,11 @@ def cross_entropy(
     """Minus the logarithm of the probability that `softmax(logits)` gives to each target, in nats.
 
     `logits` (..., V) of any real values; `targets` (...) integers from 0 to V-1, or `ignore_index`,
-    any integer, for what counts for nothing. `weights` and `reduction` ("none", "mean", "sum") are
-    those of `recurra.losses`. `class_weights` (V,) weigh each target by its class, also in what a
-    mean divides by. `label_smoothing`, from 0 to below 1, is the part of every target that is
-    spread over all classes evenly (Szegedy et al. 2016, "Rethinking the Inception Architecture");
-    class weights then weigh each class's part.
+    any integer, for what counts for nothing; no other is allowed, not even at a weight of 0.
+    `weights` and `reduction` ("none", "mean", "sum") are those of `recurra.losses`. `class_weights`
+    (V,) weigh each target by its class, also in what a mean divides by. `label_smoothing`, from 0
+    to below 1, is the part of every target that is spread over all classes evenly (Szegedy et al.
+    2016, "Rethinking the Inception Architecture"); class weights then weigh each class's part.
 
     A logit of -inf is a class that cannot be: an infinite loss where it is a target.
 

@@ -30,10 +30,10 @@ def sequence_mask(lengths: object, steps: int) -> NDArray[np.bool_]:
     """
     steps = checks.size("sequence_mask", "steps", steps, 0)
     array = np.asarray(lengths)
-    if array.dtype.kind not in "iu" or array.ndim != 1:
-        raise TypeError(
-            f"sequence_mask: lengths: expected integers (B,), got {array.dtype} {array.shape}"
-        )
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"sequence_mask: lengths: expected integers, got {array.dtype}")
+    if array.ndim != 1:
+        raise ValueError(f"sequence_mask: lengths: expected shape (B,), got {array.shape}")
     if ((array < 0) | (array > steps)).any():
         raise ValueError(
             f"sequence_mask: lengths: expected 0 <= length <= {steps}, got {array.tolist()}"

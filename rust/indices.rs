@@ -13,17 +13,21 @@ pub(crate) fn checked(
 ) -> Result<Vec<usize>> {
     equal(operation, argument, "(N,)", &[rows], given.shape())?;
     let mut indices = reserved(rows, "a copy of the indices")?;
-    for (place, &index) in given.iter().enumerate() {
-        match usize::try_from(index) {
-            Ok(i) if i < limit => indices.push(i),
-            _ => {
-                let expected = format!("integers from 0 to {letter}-1 = {}", limit as i128 - 1);
-                let got = format!("{index} at position {place}");
-                return Err(refuse(operation, argument, expected, got));
-            }
-        }
+    for (place, &value) in given.iter().enumerate() {
+        indices.push(index(operation, argument, place, value, letter, limit)?);
     }
     Ok(indices)
+}
+
+/// `value`, the element at `place`, as an index below `limit`.
+pub(crate) fn index(
+    operation: &'static str, argument: &'static str, place: usize, value: i64, letter: char,
+    limit: usize,
+) -> Result<usize> {
+    usize::try_from(value).ok().filter(|&i| i < limit).ok_or_else(|| {
+        let expected = format!("integers from 0 to {letter}-1 = {}", limit as i128 - 1);
+        refuse(operation, argument, expected, format!("{value} at position {place}"))
+    })
 }
 
 #[cfg(test)]

@@ -103,6 +103,7 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     "exp": np.exp,
     "tanh": np.tanh,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "softplus": lambda x: np.log(1 + np.exp(x)),
     "relu": lambda x: np.maximum(x, 0),
     "abs": np.abs,
 }
@@ -128,6 +129,14 @@ def test_corners_have_the_stated_gradients() -> None:
         x = Tensor([0.0], requires_grad=True)
         function(x).backward()
         np.testing.assert_array_equal(x.grad, [0])
+
+
+def test_softplus_does_not_overflow() -> None:
+    x = Tensor(np.array([-np.inf, -1000.0, -40.0, 1000.0, np.inf]), requires_grad=True)
+    y = ops.softplus(x)
+    np.testing.assert_allclose(y.data, [0, 0, np.exp(-40), 1000, np.inf])
+    y.backward(np.ones(5))
+    np.testing.assert_allclose(x.grad, [0, 0, np.exp(-40), 1, 1])
 
 
 def test_sigmoid_does_not_overflow() -> None:

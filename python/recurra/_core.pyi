@@ -156,9 +156,19 @@ def embedding_backward(
     """dy (N, E), ids (N,): the gradient of the table (V, E)."""
 
 def cross_entropy(
-    logits: ArrayLike, targets: ArrayLike, reduction: str = "mean", n_threads: int | None = None
-) -> tuple[float, Array]:
-    """logits (N, V), targets (N,): the loss, and its gradient (N, V)."""
+    logits: ArrayLike,
+    targets: ArrayLike,
+    weights: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    n_threads: int | None = None,
+) -> tuple[Array, Array]:
+    """logits (N, V), targets (N,), weights (N,), class_weights (V,).
+
+    The losses, (N,) or (1,), and their gradient (N, V).
+    """
 
 # ---- optimizers: arrays of one shape; all but `grad` are changed in place, so they must be
 # writable, C-contiguous and aligned, and share no memory

@@ -11,9 +11,8 @@ use super::arrays::{
     Name, Number, Precision, array, empty, integers, optional, precision, required, threads, typed,
     view, view_mut,
 };
-use crate::loss::Reduction;
 use crate::optim::{Adam, Sgd};
-use crate::{embedding, linear, loss, optim, shape};
+use crate::{embedding, linear, optim};
 use inplace::{alike, elements, elements_mut, readable, untyped, writable, writable_in_any_order};
 
 type Object<'py> = Bound<'py, PyAny>;
@@ -28,6 +27,9 @@ macro_rules! with_precision_of {
         }
     };
 }
+
+// After the macro, which it uses.
+mod cross_entropy;
 
 /// The number of threads that a call asks for.
 fn asked(operation: &'static str, n: Option<&Object<'_>>) -> PyResult<Option<usize>> {
@@ -136,37 +138,6 @@ fn embedding_gradient<'py, T: Number>(
     let (dys, index, out) = (view(&dy), view(&ids), view_mut(&gradient));
     dy.py().detach(|| embedding::backward(dys, index, out, threads))?;
     Ok(gradient.into_any())
-}
-
-#[pyfunction]
-#[pyo3(signature = (logits, targets, reduction="mean", n_threads=None))]
-fn cross_entropy<'py>(
-    logits: &Object<'py>, targets: &Object<'py>, reduction: &str, n_threads: Option<&Object<'py>>,
-) -> PyResult<(f64, Object<'py>)> {
-    let operation = "cross_entropy";
-    let reduction = match reduction {
-        "mean" => Reduction::Mean,
-        "sum" => Reduction::Sum,
-        other => {
-            let got = format!("{other:?}");
-            return Err(shape::refuse(operation, "reduction", "\"mean\" or \"sum\"", got).into());
-        }
-    };
-    let logits = array(logits, Name { operation, argument: "logits" })?;
-    let threads = asked(operation, n_threads)?;
-    with_precision_of!(&logits, operation, "logits", loss_of(&logits, targets, reduction, threads))
-}
-
-fn loss_of<'py, T: Number>(
-    logits: &Untyped<'py>, targets: &Object<'py>, reduction: Reduction, threads: Option<usize>,
-) -> PyResult<(f64, Object<'py>)> {
-    let name = |argument| Name { operation: "cross_entropy", argument };
-    let logits = typed::<T, Ix2>(logits, name("logits"), "(N, V)", "logits has")?;
-    let targets = integers(targets, name("targets"), "(N,)")?;
-    let gradient = empty::<T, _>(logits.py(), (logits.shape()[0], logits.shape()[1]), "dlogits")?;
-    let (z, index, out) = (view(&logits), view(&targets), view_mut(&gradient));
-    let value = logits.py().detach(|| loss::cross_entropy(z, index, reduction, out, threads))?;
-    Ok((value, gradient.into_any()))
 }
 
 #[pyfunction]
@@ -294,7 +265,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(linear_backward, module)?)?;
     module.add_function(wrap_pyfunction!(embedding_forward, module)?)?;
     module.add_function(wrap_pyfunction!(embedding_backward, module)?)?;
-    module.add_function(wrap_pyfunction!(cross_entropy, module)?)?;
+    module.add_function(wrap_pyfunction!(cross_entropy::cross_entropy, module)?)?;
     module.add_function(wrap_pyfunction!(sgd_step, module)?)?;
     module.add_function(wrap_pyfunction!(adam_step, module)?)?;
     module.add_function(wrap_pyfunction!(grad_norm, module)?)?;

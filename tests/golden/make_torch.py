@@ -1,4 +1,4 @@
-"""Make torch_layers.npz, torch_charlm.npz, torch_losses.npz and torch_optim.npz with PyTorch.
+"""Make torch_layers.npz, torch_charlm.npz and torch_optim.npz with PyTorch.
 
     python make_torch.py OUT_DIR            recompute the numbers for the inputs stored beside this
                                             file, print how far they are from the stored ones
@@ -15,7 +15,6 @@ torch_charlm.npz   Embedding, 2-layer LSTM, Linear; Adam(lr=0.02), gradients cli
     steps over ids (B, 4*T + 1): step k takes window k % 4 of T = 9 symbols, the state is carried
     from window to window, its gradient is not, and a pass of 4 windows starts from zeros.
     start/NAME, end/NAME: the parameters; losses (40,), grad_norms (40,) before clipping.
-torch_losses.npz   CASE/input, CASE/target; CASE/loss, CASE/dinput.
 torch_optim.npz    CASE/start0, start1: two parameters; CASE/grads0, grads1: 12 gradients;
     CASE/after0, after1: the parameters after each step. clip_norm/grad0, grad1; total, clipped0,
     clipped1.
@@ -162,35 +161,6 @@ def answer_charlm(data: Arrays) -> Arrays:
     return out | {f"end/{name}": array(p) for name, p in model.named_parameters()}
 
 
-# --- Losses
-
-LOSSES: dict[str, Callable[..., torch.Tensor]] = {
-    "cross_entropy": torch.nn.functional.cross_entropy,
-    "mse": torch.nn.functional.mse_loss,
-}
-
-
-def draw_losses(rng: np.random.Generator) -> Arrays:
-    out = {}
-    for reduction in ("mean", "sum"):
-        out[f"cross_entropy_{reduction}/input"] = rng.normal(size=(6, 9))
-        out[f"cross_entropy_{reduction}/target"] = rng.integers(9, size=6)
-        out[f"mse_{reduction}/input"] = rng.normal(size=(4, 5))
-        out[f"mse_{reduction}/target"] = rng.normal(size=(4, 5))
-    return out
-
-
-def answer_losses(data: Arrays) -> Arrays:
-    out = {}
-    for case in sorted({key.split("/")[0] for key in data}):
-        name, reduction = case.rsplit("_", 1)
-        x = torch.tensor(data[f"{case}/input"], requires_grad=True)
-        loss = LOSSES[name](x, torch.tensor(data[f"{case}/target"]), reduction=reduction)
-        loss.backward()
-        out |= {f"{case}/loss": array(loss), f"{case}/dinput": array(x.grad)}
-    return out
-
-
 # --- Optimizers
 
 SHAPES = ((3, 4), (5,))
@@ -257,7 +227,6 @@ def load(module: torch.nn.Module, data: Arrays, prefix: str) -> None:
 FILES: dict[str, tuple[Callable[[np.random.Generator], Arrays], Callable[[Arrays], Arrays]]] = {
     "torch_layers": (draw_layers, answer_layers),
     "torch_charlm": (draw_charlm, answer_charlm),
-    "torch_losses": (draw_losses, answer_losses),
     "torch_optim": (draw_optim, answer_optim),
 }
 

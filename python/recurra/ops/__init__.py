@@ -21,6 +21,7 @@ from recurra.ops.elementwise import exp as exp
 from recurra.ops.elementwise import log as log
 from recurra.ops.elementwise import relu as relu
 from recurra.ops.elementwise import sigmoid as sigmoid
+from recurra.ops.elementwise import softplus as softplus
 from recurra.ops.elementwise import sqrt as sqrt
 from recurra.ops.elementwise import tanh as tanh
 from recurra.ops.reductions import log_softmax as log_softmax

@@ -60,6 +60,19 @@ def sigmoid(x: Tensor) -> Tensor:
     return node("sigmoid", y, (x, lambda g: g * y * (1 - y)))
 
 
+def softplus(x: Tensor) -> Tensor:
+    """ln(1 + e ** x), without overflow: above 0 for scales and rates.
+
+    >>> from recurra import Tensor, ops
+    >>> ops.softplus(Tensor([-1000.0, 0.0, 1000.0])).data
+    array([0.00000000e+00, 6.93147181e-01, 1.00000000e+03])
+    """
+    a = x.data
+    rest = np.log1p(np.exp(-np.abs(a)))
+    y = np.maximum(a, 0) + rest
+    return node("softplus", y, (x, lambda g: g * np.exp(np.minimum(a, 0) - rest)))
+
+
 def relu(x: Tensor) -> Tensor:
     """max(x, 0); its gradient at 0 is 0.
 

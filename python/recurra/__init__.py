@@ -6,6 +6,7 @@ stand tensors with gradients (`autograd`, `ops`), layers, losses, optimizers and
 
 from recurra import _core
 from recurra import functional as functional
+from recurra import inspect as inspect
 from recurra import ops as ops
 from recurra import random as random
 from recurra import reference as reference

@@ -8,6 +8,7 @@ from recurra import _core
 from recurra import functional as functional
 from recurra import inspect as inspect
 from recurra import ops as ops
+from recurra import plots as plots
 from recurra import random as random
 from recurra import reference as reference
 from recurra.autograd import Tensor as Tensor

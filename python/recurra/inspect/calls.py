@@ -38,7 +38,7 @@ class Call:
     """(B,), None for all T."""
     reverse: bool
     gradients: tuple[Array | None, ...] | None = None
-    _saved: object = field(default=None, repr=False)
+    _saved: object = field(default=None, init=False, repr=False)
 
     def activations(self) -> Activations:
         """The gates and states of every step, by `recurra.reference`."""
@@ -168,22 +168,21 @@ def _forward(
     name = _name(prefix, layer, _number(layer, given))
     times = sum(call.name.partition("[")[0] == name for call in calls)
     lengths = given["lengths"]
-    calls.append(
-        Call(
-            name=f"{name}[{times}]" if times else name,
-            cell=cell,
-            arrays={k: v.copy() for k, v in given.items() if k in _ARRAYS},
-            lengths=None if lengths is None else np.array(lengths, np.int64),
-            reverse=given["reverse"],
-            _saved=output[-1],
-        )
+    call = Call(
+        name=f"{name}[{times}]" if times else name,
+        cell=cell,
+        arrays={k: v.copy() for k, v in given.items() if k in _ARRAYS},
+        lengths=None if lengths is None else np.array(lengths, np.int64),
+        reverse=given["reverse"],
     )
+    call._saved = output[-1]
+    calls.append(call)
     return output
 
 
 def _backward(calls: list[Call], cell: Cell, /, saved: object, *gradients: Array | None) -> Any:
     for call in calls:
-        if call._saved is saved:
+        if saved is not None and call._saved is saved:
             call.gradients = tuple(None if g is None else g.copy() for g in gradients)
             call._saved = None  # it is large, and a graph is walked once
     return cell.backward(saved, *gradients)

@@ -67,6 +67,32 @@ def test_states_are_what_the_layer_puts_out(make: Any, lengths: list[int] | None
     assert (found["l0"].c is not None) == isinstance(state, tuple)
 
 
+@every_layer
+@every_length
+@pytest.mark.parametrize("with_state", [False, True])
+def test_activations_are_those_of_the_reference(
+    make: Any, lengths: list[int] | None, with_state: bool
+) -> None:
+    """Both directions, against what the reference keeps of each step of its loop."""
+    layer, x = made(make, bidirectional=True), drawn(B, T, I)
+    x[~valid(lengths)] = np.inf  # what lies behind is not looked at
+    state = [drawn(2, B, width) for width in layer._stack.widths] if with_state else []
+    given = tuple(state) if len(state) == 2 else state[0] if state else None
+    with inspect.watch(layer) as calls:
+        layer(x, given, lengths=lengths)
+    for call in calls:
+        forward = getattr(reference, call.cell.forward.__name__)
+        options = dict(call.cell.options, lengths=call.lengths, reverse=call.reverse)
+        saved = forward(**call.arrays, **options).saved
+        found = call.activations()
+        shown = [*found.gates.values(), *([] if found.c is None else [found.c])] or [found.h]
+        for moment in saved.moments:
+            here = saved.valid[:, moment.t, 0]
+            for values, kept in zip(shown, moment.kept, strict=False):
+                np.testing.assert_allclose(values[here, moment.t], kept[here], rtol=0, atol=1e-13)
+                assert np.isnan(values[~here, moment.t]).all()
+
+
 @every_length
 def test_gates_of_an_lstm_solve_its_equations(lengths: list[int] | None) -> None:
     layer, x = made(recurra.LSTM), drawn(B, T, I)
@@ -294,14 +320,17 @@ def test_calls_in_windows_and_inside_each_other() -> None:
 
 
 def test_a_call_keeps_what_it_saw() -> None:
-    layer, x = made(recurra.GRU), drawn(B, T, I)
+    layer, x, gradient = made(recurra.GRU), drawn(B, T, I), drawn(B, T, H)
     with inspect.watch(layer) as calls:
         y, _ = layer(x)
-    before = calls[0].activations().h
-    layer.weight_hh_l0.data[...] = 0
-    x[...] = 0
-    np.testing.assert_array_equal(calls[0].activations().h, before)
-    np.testing.assert_allclose(before, y.data, rtol=0, atol=1e-12)
+    y.backward(gradient)
+    call = calls[0]
+    before = call.activations().h, call.state_gradients().dh
+    for array in (layer.weight_hh_l0.data, x, gradient):
+        array[...] = 0
+    np.testing.assert_array_equal(call.activations().h, before[0])
+    np.testing.assert_array_equal(call.state_gradients().dh, before[1])
+    np.testing.assert_array_equal(before[0], y.data)
 
 
 def test_a_failing_call_leaves_the_layer_as_it_was() -> None:

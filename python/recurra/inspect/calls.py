@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recurra._recurrent import Cell, Recurrent
 from recurra.autograd import Tensor, no_grad
 from recurra.graph import backpropagate
-from recurra.inspect.gates import Activations, run_reference
+from recurra.inspect.gates import Activations, find
 from recurra.inspect.through_time import StateGradients, walk
 from recurra.module import Module
 from recurra.results import Array
@@ -41,8 +41,8 @@ class Call:
     _saved: object = field(default=None, init=False, repr=False)
 
     def activations(self) -> Activations:
-        """The gates and states of every step, by `recurra.reference`."""
-        return run_reference(self.cell, self.arrays, self.lengths, self.reverse)
+        """The gates and states of every step."""
+        return find(self.cell, self.arrays, self.lengths, self.reverse)
 
     def state_gradients(self) -> StateGradients:
         """The gradient at the state of every step, exact; raises RuntimeError before backward."""

@@ -2,7 +2,8 @@
 #
 #   make demo    train a character model on Shakespeare for two minutes and let it write
 #   make test    set everything up and run every check
-#   make check   every check, or one by its name: fmt clippy cargo-test ruff mypy stubtest pytest
+#   make check   every check, or one by its name: fmt clippy cargo-test ruff mypy stubtest pytest docs
+#   make docs    build the site into build/docs; warnings are errors
 #   make bench   time the kernels, and compare with the other libraries that are installed
 #   make bench-quick   the same in a minute, to see that it works
 #   make scaling   measure how time and memory grow, and renew docs/scaling.md with it
@@ -16,7 +17,7 @@ VENV := .venv
 # Windows calls the same folder by another name.
 BIN := $(if $(filter Windows_NT,$(OS)),$(VENV)/Scripts,$(VENV)/bin)
 IN_VENV := env -u CONDA_PREFIX VIRTUAL_ENV="$(CURDIR)/$(VENV)"
-EXTRAS := test,plot
+EXTRAS := test,plot,docs
 DEMO := build/demo
 RESULTS := $(CURDIR)/build/bench
 MODEL := $(DEMO)/model.safetensors
@@ -24,7 +25,7 @@ PAGE := docs/scaling.md
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test check build bench bench-quick scaling clean
-.PHONY: rust python fmt clippy cargo-test ruff mypy stubtest pytest
+.PHONY: rust python fmt clippy cargo-test ruff mypy stubtest pytest docs
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -68,7 +69,7 @@ clippy:
 cargo-test:
 	$(CARGO) test
 
-python: ruff mypy stubtest pytest
+python: ruff mypy stubtest pytest docs
 
 ruff: build
 	$(BIN)/ruff check .
@@ -83,6 +84,11 @@ stubtest: build
 # Tests, docstring examples and README examples; warnings are errors (pyproject.toml).
 pytest: build
 	$(BIN)/pytest
+
+# The pages that are made from docstrings are made anew: none is left of a module that is gone.
+docs: build
+	rm -rf docs/generated
+	$(BIN)/sphinx-build -W --keep-going -E -q -b html -d build/doctrees docs build/docs
 
 # ---- speed
 

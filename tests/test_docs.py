@@ -1,35 +1,21 @@
 """What README and CONTRIBUTING say is true: examples run, commands and files exist."""
 
-import contextlib
 import hashlib
-import io
 import re
 import shlex
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import recurra
+from pages import blocks, executed, promises
 from recurra import _core, functional, reference
 from recurra.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-
-
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-def executed(code: str, name: str) -> tuple[dict[str, Any], str]:
-    """The names that a block of code leaves, and what it prints."""
-    names: dict[str, Any] = {"__name__": name}
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        exec(compile(code, name, "exec"), names)
-    return names, out.getvalue()
 
 
 PYTHON = [
@@ -44,8 +30,7 @@ def test_python_examples_run(code: str, tmp_path: Path, monkeypatch: pytest.Monk
     """Each alone, and each line prints what the comment behind it says."""
     monkeypatch.chdir(tmp_path)
     _, out = executed(code, "example")
-    promised = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)
-    for line, promise in zip(out.splitlines(), promised, strict=False):
+    for line, promise in zip(out.splitlines(), promises(code), strict=False):
         assert promise == line or promise.startswith(f"{line}: ")
 
 

@@ -1,8 +1,13 @@
 """recurra: recurrent neural networks on CPUs, NumPy in and NumPy out.
 
 `recurra.functional` has the fast functions, `recurra.reference` the same in readable NumPy. On top
-stand tensors with gradients (`autograd`, `ops`), layers, losses, optimizers and seeds.
+stand tensors with gradients (`autograd`, `ops`), layers, losses, optimizers and seeds. `inspect`
+looks inside a model, and `plots` draws what it finds.
 """
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from recurra import _core
 from recurra import functional as functional
@@ -33,4 +38,18 @@ from recurra.recurrent import GRU as GRU
 from recurra.recurrent import LSTM as LSTM
 from recurra.recurrent import RNN as RNN
 
+if TYPE_CHECKING:
+    from recurra import inspect as inspect
+    from recurra import plots as plots
+
 __version__: str = _core.version()
+
+# Imported when they are first used: `import recurra` stays quick for who only serves a model.
+LAZY = ("inspect", "plots")
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> ModuleType:
+        if name in LAZY:
+            return importlib.import_module(f"recurra.{name}")
+        raise AttributeError(f"module 'recurra' has no attribute {name!r}")

@@ -29,13 +29,16 @@ Tagger(
 
 from collections.abc import Callable, Iterator, Mapping
 from reprlib import recursive_repr
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
 from recurra import checks
 from recurra.autograd import Tensor
 from recurra.results import Array
+
+if TYPE_CHECKING:
+    from recurra.summary import Summary
 
 __all__ = ["LoadReport", "Module", "Parameter", "Sequential"]
 
@@ -109,6 +112,34 @@ class Module:
     def num_parameters(self) -> int:
         """The number of values to learn."""
         return sum(parameter.size for parameter in self.parameters())
+
+    def summary(self, *inputs: Any, dtype: Any = None, **options: Any) -> "Summary":
+        """A table of the layers, their parameters and, given inputs, their shapes and memory.
+
+        Each of `inputs` is an array, a tensor or a shape, which stands for zeros of `dtype`, of
+        the parameters' where absent. A copy of the model is called with them and `options`; the
+        model and the seed stay as they are. Counted are the parameters, a gradient for each, what
+        goes in and comes out, and what the graph keeps for backward, each array once. Not counted
+        are the moments of an optimizer (Adam's take twice the parameters), the loss, and working
+        memory that is free again after a call. The result has these numbers as attributes.
+
+        >>> import recurra
+        >>> model = recurra.Sequential(recurra.GRU(8, 32), recurra.Linear(32, 1))
+        >>> model.summary((16, 50, 8))
+        layer               parameters        output  kept for backward
+        Sequential()                     (16, 50, 1)
+          0: GRU(8, 32)          4,032  (16, 50, 32)           539.6 kB
+          1: Linear(32, 1)          33   (16, 50, 1)           102.4 kB
+        <BLANKLINE>
+        parameters                 16.3 kB, 4,065 values
+        gradients of parameters    16.3 kB
+        inputs and outputs         28.8 kB
+        kept for backward         642.0 kB
+        together                  703.4 kB; the optimizer's moments, the loss and ...
+        """
+        from recurra.summary import summarize
+
+        return summarize(self, inputs, dtype, options)
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""

@@ -5,6 +5,7 @@ stand tensors with gradients (`autograd`, `ops`), layers, losses, optimizers and
 """
 
 from recurra import _core
+from recurra import data as data
 from recurra import functional as functional
 from recurra import ops as ops
 from recurra import random as random

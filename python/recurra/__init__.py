@@ -4,8 +4,11 @@
 stand tensors with gradients (`autograd`, `ops`), layers, losses, optimizers and seeds.
 """
 
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from recurra import _core
-from recurra import data as data
 from recurra import functional as functional
 from recurra import ops as ops
 from recurra import random as random
@@ -33,4 +36,17 @@ from recurra.recurrent import GRU as GRU
 from recurra.recurrent import LSTM as LSTM
 from recurra.recurrent import RNN as RNN
 
+if TYPE_CHECKING:
+    from recurra import data as data
+
 __version__: str = _core.version()
+
+# Imported when they are first used: `import recurra` stays quick for who only serves a model.
+LAZY = ("data",)
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> ModuleType:
+        if name in LAZY:
+            return importlib.import_module(f"recurra.{name}")
+        raise AttributeError(f"module 'recurra' has no attribute {name!r}")

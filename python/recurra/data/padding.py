@@ -62,7 +62,7 @@ def pad_sequences(
     checks.one_of(operation, "truncation_side", truncation_side, SIDES)
     arrays = as_sequences(operation, "sequences", sequences)
     kind = _dtype(operation, arrays, dtype)
-    check_fill(operation, padding_value, kind)
+    check_fill(operation, "padding_value", padding_value, kind)
     steps = max(map(len, arrays))
     if length is not None:
         steps = checks.size(operation, "length", length, 0)
@@ -135,9 +135,9 @@ def _dtype(operation: str, arrays: list[Values], dtype: DTypeLike | None) -> np.
     return np.dtype(dtype)
 
 
-def check_fill(operation: str, value: float, dtype: np.dtype[np.generic]) -> None:
+def check_fill(operation: str, argument: str, value: float, dtype: np.dtype[np.generic]) -> None:
     """Refuse a padding that an integer array would turn into another number."""
     with np.errstate(all="ignore"):
         stored = np.asarray(value).astype(dtype)
     if dtype.kind in "iub" and stored != value:
-        raise ValueError(f"{operation}: padding_value: expected a value of {dtype}, got {value}")
+        raise ValueError(f"{operation}: {argument}: expected a value of {dtype}, got {value}")

@@ -26,7 +26,8 @@ class Ragged:
         self.dtype = common_dtype(self.arrays)
         self.padding_value = padding_value
         self.lengths: Lengths = np.array([len(array) for array in self.arrays], np.int64)
-        check_fill(operation, padding_value, self.dtype)
+        prefix = "target_" if argument == "targets" else ""
+        check_fill(operation, f"{prefix}padding_value", padding_value, self.dtype)
 
     def __len__(self) -> int:
         return len(self.arrays)

@@ -154,7 +154,12 @@ class Tokenizer:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Tokenizer":
         """Read what `save` wrote."""
-        return cls.from_json(Path(path).read_bytes().decode("utf-8", "surrogatepass"))
+        data = Path(path).read_bytes()
+        try:
+            text = data.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"Tokenizer.load: {path}: expected UTF-8, got {error}") from error
+        return cls.from_json(text)
 
     def _tokens(self, operation: str, texts: Iterable[Text]) -> Iterator[list[str]]:
         if isinstance(texts, str):
@@ -165,6 +170,11 @@ class Tokenizer:
     def _split(self, operation: str, argument: str, text: Text) -> list[str]:
         """The tokens of one text."""
         if not isinstance(text, str):
+            if not isinstance(text, Sequence):
+                raise TypeError(
+                    f"{operation}: {argument}: expected a text or a list of tokens, "
+                    f"got {type(text).__name__}"
+                )
             for token in text:
                 _check_kind(operation, argument, token, str)
             return [token.lower() for token in text] if self.lower else list(text)

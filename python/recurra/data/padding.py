@@ -21,6 +21,8 @@ __all__ = [
 ]
 
 SIDES = ("left", "right")
+RANKS = {"b": 0, "u": 1, "i": 1, "f": 2}
+"""Of kinds of dtypes: none turns into one of a lower rank."""
 
 
 class Padded(NamedTuple):
@@ -130,9 +132,20 @@ def _dtype(operation: str, arrays: list[Values], dtype: DTypeLike | None) -> np.
     common = common_dtype(arrays)
     if dtype is None:
         return common
-    if not np.can_cast(common, dtype, "same_kind"):
-        raise TypeError(f"{operation}: dtype: expected one that holds {common}, got {dtype}")
-    return np.dtype(dtype)
+    wanted = np.dtype(dtype)
+    filled = [array for array in arrays if array.size]
+    rank = RANKS.get(wanted.kind, -1)
+    if rank < (RANKS[common.kind] if filled else 0):
+        raise TypeError(f"{operation}: dtype: expected one that holds {common}, got {wanted}")
+    if wanted.kind in "iu":
+        limits = np.iinfo(wanted)
+        for array in filled:
+            if array.min() < limits.min or array.max() > limits.max:
+                raise ValueError(
+                    f"{operation}: dtype: expected one that holds {array.min()}..{array.max()}, "
+                    f"got {wanted}"
+                )
+    return wanted
 
 
 def check_fill(operation: str, argument: str, value: float, dtype: np.dtype[np.generic]) -> None:

@@ -47,9 +47,14 @@ class Scaler:
         """Take center and scale from `values`."""
         name = type(self).__name__
         array = _known(name, check.as_rows(f"{name}.fit", "values", values))
-        center, scale = self._statistics(array)
-        self.center = np.asarray(center, np.float64)
-        self.scale = np.where(scale > 0, scale, 1.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            center, scale = self._statistics(array)
+        bad = np.flatnonzero(~(np.isfinite(center) & np.isfinite(scale)))
+        if bad.size:
+            raise ValueError(
+                f"{name}.fit: values: expected numbers of a finite spread in column {bad[0]}"
+            )
+        self.center, self.scale = np.asarray(center), np.asarray(scale)
         return self
 
     def transform(self, values: object, columns: Columns = None) -> Values:
@@ -91,7 +96,7 @@ class Scaler:
         self.center, self.scale = center, scale
 
     def _statistics(self, values: Floats) -> tuple[Floats, Floats]:
-        """Center and scale over the first dimension of (n,) or (n, F), which may have NaN."""
+        """Center, and scale above 0, over the first dimension of (n,) or (n, F) with some NaN."""
         raise NotImplementedError
 
     def _fitted(self, operation: str) -> tuple[Floats, Floats]:
@@ -128,7 +133,10 @@ class StandardScaler(Scaler):
     """
 
     def _statistics(self, values: Floats) -> tuple[Floats, Floats]:
-        return np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+        # The mean of equal numbers may be off by a bit.
+        least, most = _range(values)
+        mean = np.clip(np.nanmean(values, axis=0), least, most)
+        return mean, _scale(values, np.nanstd(values, axis=0))
 
 
 class MinMaxScaler(Scaler):
@@ -147,9 +155,9 @@ class MinMaxScaler(Scaler):
         self.low, self.high = float(low), float(high)
 
     def _statistics(self, values: Floats) -> tuple[Floats, Floats]:
-        least, most = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
-        scale = (most - least) / (self.high - self.low)
-        return least - self.low * np.where(scale > 0, scale, 1.0), scale
+        least, most = _range(values)
+        scale = _scale(values, (most - least) / (self.high - self.low))
+        return least - self.low * scale, scale
 
 
 class RobustScaler(Scaler):
@@ -165,7 +173,7 @@ class RobustScaler(Scaler):
 
     def _statistics(self, values: Floats) -> tuple[Floats, Floats]:
         low, median, high = np.nanpercentile(values, self.QUARTILES, axis=0)
-        return median, high - low
+        return median, _scale(values, high - low)
 
 
 def _known(name: str, array: Values) -> Floats:
@@ -181,6 +189,16 @@ def _known(name: str, array: Values) -> Floats:
             f"{name}.fit: values: expected a number in column {empty[0]}, got NaN only"
         )
     return values.astype(np.float64)
+
+
+def _range(values: Floats) -> tuple[Floats, Floats]:
+    return np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+
+
+def _scale(values: Floats, spread: Floats) -> Floats:
+    """`spread`, but 1 for columns of one value alone, whose spread may be a rounding error."""
+    least, most = _range(values)
+    return np.where((least < most) & (spread > 0), spread, 1.0)
 
 
 def _cast(result: Floats, like: Values) -> Values:

@@ -116,9 +116,9 @@ def as_sequences(operation: str, argument: str, value: object) -> list[Values]:
     for i, array in enumerate(arrays):
         # An empty list says nothing about the features that its steps would have.
         if array.ndim == 0 or (array.shape != (0,) and array.shape[1:] != wanted):
-            spelt = ", ".join(map(str, ("T", *wanted)))
+            spelt = "".join(f", {size}" for size in wanted) or ","
             raise ValueError(
-                f"{operation}: {argument}[{i}]: expected shape ({spelt}), got {array.shape}"
+                f"{operation}: {argument}[{i}]: expected shape (T{spelt}), got {array.shape}"
             )
     return [array if len(array) else array.reshape(0, *wanted) for array in arrays]
 

@@ -1,6 +1,8 @@
 """Batches of rows: each row once an epoch, orders that repeat, views where nothing moves."""
 
 import itertools
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import recurra
-from recurra.data import Arrays, Batch, Batches, Sequences, create_sequences
+from recurra.data import Arrays, Batch, Batches, Sequences, create_sequences, pad_sequences
 from recurra.data.order import permutation
 
 SIZES = st.integers(1, 40)
@@ -40,6 +42,11 @@ def same(a: Batch, b: Batch) -> bool:
         x is y or np.array_equal(x, y)  # None is None
         for x, y in zip(a, b, strict=True)
     )
+
+
+def test_it_is_imported_when_it_is_used() -> None:
+    code = "import sys, recurra; assert 'recurra.data' not in sys.modules; recurra.data.Arrays"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 class TestOrder:
@@ -170,7 +177,8 @@ class TestArrays:
         [
             ({"inputs": X[:0]}, ValueError, "inputs: expected at least one row, got 0"),
             ({"inputs": 3.0}, ValueError, r"inputs: expected rows \(n, ...\), got shape \(\)"),
-            ({"inputs": ()}, ValueError, "inputs: expected at least one array, got none"),
+            ({"inputs": ()}, ValueError, "inputs: expected something in the tuple, got nothing"),
+            ({"inputs": pad_sequences(X)}, TypeError, "inputs: expected an array .* got Padded"),
             ({"inputs": [[1], [2, 3]]}, ValueError, "inputs: expected rows of one shape"),
             ({"inputs": ["a", "b"]}, TypeError, "inputs: expected numbers, got <U1"),
             ({"inputs": [None] * 4}, TypeError, "inputs: expected numbers, got object"),
@@ -269,6 +277,10 @@ class TestSequences:
         data = ragged([3] * 10, 3, max_tokens=12)
         assert [len(batch.inputs) for batch in data.epoch(0)] == [3, 3, 3, 1]
 
+    def test_rows_of_no_steps_cost_their_padding(self) -> None:
+        data = ragged([0] * 10, max_tokens=4)
+        assert [batch.inputs.shape[:2] for batch in data.epoch(0)] == [(4, 1), (4, 1), (2, 1)]
+
     def test_buckets_save_padding(self) -> None:
         lengths = np.random.default_rng(0).integers(1, 100, 400).tolist()
 
@@ -349,7 +361,7 @@ class TestSequences:
         ("change", "kind", "message"),
         [
             ({"inputs": []}, ValueError, "inputs: expected at least one sequence, got none"),
-            ({"inputs": ()}, ValueError, "inputs: expected at least one list, got none"),
+            ({"inputs": ()}, ValueError, "inputs: expected something in the tuple, got nothing"),
             ({"inputs": 3}, TypeError, "inputs: expected a list of arrays, got int"),
             ({"inputs": "abc"}, TypeError, "inputs: expected a list of arrays, got str"),
             ({"inputs": [[1], ["a"], [2]]}, TypeError, r"inputs\[1\]: expected numbers, got <U1"),

@@ -3,6 +3,32 @@
 `Arrays` has rows of one shape, `Sequences` rows of different lengths, `Streams` one long series;
 `Chunks` cuts their batches in time. Each is a set of `Batches`. What is read in order is a view;
 what is shuffled follows from a seed and the epoch's number, the same on every machine.
+
+From a series to a forecast in its own units:
+
+>>> import numpy as np
+>>> import recurra
+>>> from recurra.data import Arrays, StandardScaler, create_sequences, time_split
+>>> recurra.manual_seed(0)
+>>> series = 20 + 5 * np.sin(np.arange(600, dtype=np.float32) / 4)[:, None]
+>>> parts = time_split(series, validation=0.2)
+>>> scaler = StandardScaler().fit(parts.train)
+>>> train, validation = (create_sequences(scaler.transform(part), 16) for part in parts[:2])
+>>> gru, out = recurra.GRU(1, 16), recurra.Linear(16, 1)
+>>> optimizer = recurra.Adam([*gru.parameters(), *out.parameters()], lr=0.01)
+>>> data = Arrays(*train, batch_size=32, shuffle=True)
+>>> for epoch in range(10):
+...     for batch in data.epoch(epoch):
+...         y, _ = gru(batch.inputs)
+...         loss = recurra.mse(out(y[:, -1]), batch.targets[..., 0])
+...         optimizer.zero_grad()
+...         loss.backward()
+...         optimizer.step()
+>>> x, truth = validation
+>>> y, _ = gru(x)
+>>> forecast = scaler.inverse_transform(out(y[:, -1]).data)
+>>> bool(abs(forecast - scaler.inverse_transform(truth[..., 0])).max() < 1)
+True
 """
 
 from recurra.data.arrays import Arrays as Arrays

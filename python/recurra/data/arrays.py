@@ -93,8 +93,7 @@ class Arrays:
 
 
 def _several(argument: str, value: object) -> Values | tuple[Values, ...]:
-    if isinstance(value, tuple) and not value:
-        raise ValueError(f"Arrays: {argument}: expected at least one array, got none")
+    check.check_several("Arrays", argument, value)
     arrays: Values | tuple[Values, ...]
     arrays = check.each(value, lambda each: check.as_rows("Arrays", argument, each))
     return arrays

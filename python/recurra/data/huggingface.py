@@ -39,7 +39,7 @@ class HuggingFaceTokenizer:
     ) -> None:
         path = isinstance(tokenizer, str | os.PathLike)
         self.tokenizer = _from_file(tokenizer) if path else tokenizer
-        for name in ("encode_batch", "decode_batch", "token_to_id", "get_vocab_size"):
+        for name in ("encode_batch", "decode_batch", "token_to_id", "get_vocab"):
             if not hasattr(self.tokenizer, name):
                 raise TypeError(
                     "HuggingFaceTokenizer: tokenizer: expected a tokenizers.Tokenizer or a path, "

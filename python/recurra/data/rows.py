@@ -13,6 +13,7 @@ __all__ = [
     "as_rows",
     "check_columns",
     "check_rows",
+    "check_several",
     "each",
     "lengths_array",
     "weights_array",
@@ -22,6 +23,17 @@ __all__ = [
 def each(value: Any, function: Callable[[Any], Any]) -> Any:
     """`function` of an array, or a tuple with that of each of several."""
     return tuple(map(function, value)) if isinstance(value, tuple) else function(value)
+
+
+def check_several(operation: str, argument: str, value: object) -> None:
+    """Refuse an empty tuple, and a result of named parts that was not meant as several arrays."""
+    if isinstance(value, tuple) and type(value) is not tuple:
+        raise TypeError(
+            f"{operation}: {argument}: expected an array or a plain tuple of several, "
+            f"got {type(value).__name__}"
+        )
+    if isinstance(value, tuple) and not value:
+        raise ValueError(f"{operation}: {argument}: expected something in the tuple, got nothing")
 
 
 def as_numbers(operation: str, argument: str, value: object) -> Values:

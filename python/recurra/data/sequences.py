@@ -128,8 +128,7 @@ class Sequences:
 
 
 def _columns(argument: str, value: object, padding_value: float, ragged: bool = False) -> Any:
-    if isinstance(value, tuple) and not value:
-        raise ValueError(f"Sequences: {argument}: expected at least one list, got none")
+    check.check_several("Sequences", argument, value)
     return check.each(value, lambda each: _column(argument, each, padding_value, ragged))
 
 

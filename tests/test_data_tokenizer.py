@@ -20,6 +20,12 @@ def test_a_word_like_the_oov_token_is_out_of_vocabulary() -> None:
     assert tokenizer.texts_to_sequences(["unk a nothing"])[0].tolist() == [1, 2, 1]
 
 
+def test_an_empty_token_is_a_token() -> None:
+    tokenizer = Tokenizer()
+    tokenizer.fit_on_texts([["", "a"]])
+    assert tokenizer.texts_to_sequences([["b", "", "a"]])[0].tolist() == [1, 2]
+
+
 def test_padding_is_no_word() -> None:
     tokenizer = Tokenizer()
     tokenizer.fit_on_texts(["a b"])

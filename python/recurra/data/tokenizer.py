@@ -78,6 +78,7 @@ class Tokenizer:
             raise ValueError("Tokenizer: split: expected a character or more, got ''")
         self.num_words, self.filters, self.lower = num_words, filters, lower
         self.split, self.char_level, self.oov_token = split, char_level, oov_token
+        self._between = {ord(character): split for character in filters}
         self.word_counts: Counter[str] = Counter()
         self.document_count = 0
         self._number()
@@ -105,7 +106,7 @@ class Tokenizer:
         """The numbers (T_i,) of each text; it is (0,) for one of no known word."""
         if self.document_count == 0:
             raise RuntimeError("Tokenizer.texts_to_sequences: expected fit_on_texts before it")
-        known, other = self._kept, self._kept.get(self.oov_token or "")
+        known, other = self._kept, None if self.oov_token is None else 1
         found = (
             [known.get(token, other) for token in tokens]
             for tokens in self._tokens("texts_to_sequences", texts)
@@ -182,9 +183,7 @@ class Tokenizer:
             text = text.lower()
         if self.char_level:
             return list(text)
-        between: dict[str, str | int | None] = dict.fromkeys(self.filters, self.split)
-        text = text.translate(str.maketrans(between))
-        return [word for word in text.split(self.split) if word]
+        return [word for word in text.translate(self._between).split(self.split) if word]
 
     def _number(self) -> None:
         """Number the words: the sort is stable, so equally frequent ones stay in order."""

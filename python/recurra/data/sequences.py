@@ -33,7 +33,7 @@ class Sequences:
     the epoch's number. Shuffled rows keep to `max_tokens` only if they are in buckets.
 
     A row that is alone in its batch is a view. A sequence may have no steps; a batch of such rows
-    alone has one step of padding.
+    alone has one step of padding, of which a mean over steps cannot be taken.
 
     >>> import numpy as np
     >>> from recurra.data import Sequences

@@ -39,13 +39,14 @@ from recurra.recurrent import LSTM as LSTM
 from recurra.recurrent import RNN as RNN
 
 if TYPE_CHECKING:
+    from recurra import data as data
     from recurra import inspect as inspect
     from recurra import plots as plots
 
 __version__: str = _core.version()
 
 # Imported when they are first used: `import recurra` stays quick for who only serves a model.
-LAZY = ("inspect", "plots")
+LAZY = ("data", "inspect", "plots")
 
 if not TYPE_CHECKING:
 

@@ -4,6 +4,7 @@ Letters: `V` characters in the vocabulary, `N` characters in a text, `B` streams
 side, `T` characters in a window.
 """
 
+import functools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from recurra.data.streams import Streams
 
 __all__ = ["Ids", "Vocabulary", "Windows", "read_text", "split"]
 
@@ -169,21 +172,20 @@ class Windows:
     @property
     def rows(self) -> int:
         """The streams there are: `B`, or fewer in a very short text."""
-        return min(self.batch, len(self.ids) - 1)
+        return self._streams.rows
 
     @property
     def length(self) -> int:
         """The characters that each stream predicts."""
-        return (len(self.ids) - 1) // self.rows
+        return self._streams.length
 
     def __len__(self) -> int:
-        return (self.length + self.window - 1) // self.window
+        return len(self._streams)
 
     def __iter__(self) -> Iterator[tuple[Ids, Ids]]:
         """Pairs of inputs and targets, `(B, T)` each; a target is its input's next character."""
-        size = self.rows * self.length
-        inputs = self.ids[:size].reshape(self.rows, self.length)
-        targets = self.ids[1 : size + 1].reshape(self.rows, self.length)
-        for start in range(0, self.length, self.window):
-            part = slice(start, start + self.window)
-            yield inputs[:, part], targets[:, part]
+        return ((batch.inputs, batch.targets) for batch in self._streams.epoch(0))
+
+    @functools.cached_property
+    def _streams(self) -> Streams:
+        return Streams(self.ids, self.batch, self.window)

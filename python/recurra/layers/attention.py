@@ -31,7 +31,8 @@ def dot_scores(query: Tensor, key: Tensor) -> Tensor:
 def additive_scores(query: Tensor, key: Tensor, weight: Tensor) -> Tensor:
     """query (B, Q, H), key (B, K, H), weight (H,) to weight . tanh(query + key): (B, Q, K)."""
     hidden = np.tanh(query.data[:, :, None] + key.data[:, None])
-    rows, w = hidden.reshape(-1, hidden.shape[3]), weight.data[None]
+    rows = hidden.reshape(math.prod(hidden.shape[:3]), hidden.shape[3])
+    w = weight.data[None]
     scores = _core.linear_forward(rows, w).reshape(hidden.shape[:3])
 
     def backward(g: Array) -> tuple[Array, Array, Array]:

@@ -131,12 +131,12 @@ def _conv1d(
     windows = window.view(window.padded(x.data, valid, 0))
     rows, w = _rows(windows, groups), _matrices(weight.data, groups)
     y = _products(rows, w, None if bias is None else bias.data)
-    y = y.reshape(batch, windows.shape[1], -1)
+    y = y.reshape(batch, windows.shape[1], len(weight))
 
     def backward(g: Array) -> tuple[Array, ...]:
         dwindows, dw, db = _gradients(rows, w, kept(used, g), window.kernel)
         dx = window.fold(dwindows, steps)
-        dw = dw.reshape(weight.shape[0], window.kernel, -1).transpose(0, 2, 1)
+        dw = dw.reshape(len(weight), window.kernel, weight.shape[1]).transpose(0, 2, 1)
         return (kept(valid, dx), dw, db)[: len(parents)]
 
     parents = [parent for parent in (x, weight, bias) if parent is not None]
@@ -163,8 +163,10 @@ def _products(rows: list[Array], w: Array, bias: Array | None) -> Array:
 
 def _gradients(rows: list[Array], w: Array, g: Array, kernel: int) -> tuple[Array, Array, Array]:
     """For the gradient g (B, N, O): those of the windows (B, N, K, I), of w and of the bias."""
-    slices = np.split(g.reshape(-1, g.shape[2]), len(w), axis=1)
+    slices = np.split(g.reshape(math.prod(g.shape[:2]), g.shape[2]), len(w), axis=1)
     found = [_core.linear_backward(*group) for group in zip(rows, w, slices, strict=True)]
     dx, dw, db = zip(*found, strict=True)
-    dwindows = np.concatenate([part.reshape(*g.shape[:2], kernel, -1) for part in dx], axis=3)
+    dwindows = np.concatenate(
+        [part.reshape(*g.shape[:2], kernel, part.shape[1] // kernel) for part in dx], axis=3
+    )
     return dwindows, np.concatenate(dw), np.concatenate(db)

@@ -50,6 +50,8 @@ def scaled_dot_product_attention(
     size = q.shape[-1] if q.ndim else 0
     check_shapes(name, q, k, v, size, size)
     scale = 1 / math.sqrt(max(size, 1)) if scale is None else float(scale)
+    if not math.isfinite(scale):
+        raise ValueError(f"{name}: scale: expected a finite number, got {scale}")
     allowed = attention_mask(name, q, k, lengths, mask, is_causal)
     k, v = without_unseen(allowed, k, v)
     return attend(dot_scores(q * scale, k), v, allowed)

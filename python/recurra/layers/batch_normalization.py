@@ -1,5 +1,6 @@
 """Batch normalization over the valid steps of a padded batch."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -110,40 +111,49 @@ class BatchNorm(Module):
             buffer.data = (1 - share) * buffer.data + share * new
 
 
-def _valid(shape: tuple[int, ...], lengths: object, mask: object) -> Mask:
-    """True (...) where x (..., F) is valid."""
-    places = shape[:-1]
-    valid = np.ones(places, np.bool_)
-    if lengths is not None:
-        if len(shape) != 3:
-            raise ValueError(f"BatchNorm: x: expected shape (B, T, F) with lengths, got {shape}")
-        valid &= valid_steps("BatchNorm", lengths, *places)
-    if mask is not None:
-        valid &= bool_array("BatchNorm", "mask", mask, "(...)", places)
-    return valid
+def _valid(shape: tuple[int, ...], lengths: object, mask: object) -> Mask | None:
+    """True (...) where x (..., F) is valid; None is everywhere."""
+    given = None if mask is None else bool_array("BatchNorm", "mask", mask, "(...)", shape[:-1])
+    if lengths is None:
+        return given
+    if len(shape) != 3:
+        raise ValueError(f"BatchNorm: x: expected shape (B, T, F) with lengths, got {shape}")
+    valid = valid_steps("BatchNorm", lengths, *shape[:-1])
+    return valid if given is None else valid & given
 
 
 def _on_valid(
     x: Tensor,
-    valid: Mask,
+    valid: Mask | None,
     weight: Tensor | None,
     bias: Tensor | None,
     normalize: Callable[[Array], Scaled],
 ) -> Tensor:
     """The node that normalizes the valid rows of x, and leaves the others at zero."""
     check_affine("BatchNorm", x, weight, bias)
-    result = normalize(x.data[valid])
-    y = np.zeros(x.shape, x.dtype)
-    y[valid] = result.y
+    result = normalize(_rows(x.data, valid))
 
     def backward(g: Array) -> list[Array]:
-        rows, *affine = result.backward(g[valid])
-        dx = np.zeros(x.shape, x.dtype)
-        dx[valid] = rows
-        return [dx, *affine]
+        rows, *affine = result.backward(_rows(g, valid))
+        return [_places(rows, valid, x.shape), *affine]
 
     parents = [parent for parent in (x, weight, bias) if parent is not None]
-    return fused_node("batch_norm", (y,), parents, backward)[0]
+    return fused_node("batch_norm", (_places(result.y, valid, x.shape),), parents, backward)[0]
+
+
+def _rows(a: Array, valid: Mask | None) -> Array:
+    """The valid ones (N, F) of a (..., F)."""
+    count = math.prod(a.shape[:-1])
+    return a.reshape(count, a.shape[-1]) if valid is None else a[valid]
+
+
+def _places(rows: Array, valid: Mask | None, shape: tuple[int, ...]) -> Array:
+    """The rows (N, F) at the valid places of zeros (..., F)."""
+    if valid is None:
+        return rows.reshape(shape)
+    whole = np.zeros(shape, rows.dtype)
+    whole[valid] = rows
+    return whole
 
 
 def _share(momentum: float) -> float:

@@ -135,7 +135,7 @@ def _conv1d(
 
     def backward(g: Array) -> tuple[Array, ...]:
         dwindows, dw, db = _gradients(rows, w, kept(used, g), window.kernel)
-        dx = window.fold(dwindows, steps)
+        dx = window.fold(np.moveaxis(dwindows, 2, 0), x.data)
         dw = dw.reshape(len(weight), window.kernel, weight.shape[1]).transpose(0, 2, 1)
         return (kept(valid, dx), dw, db)[: len(parents)]
 

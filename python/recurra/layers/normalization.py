@@ -29,15 +29,16 @@ def standardized(
 ) -> Scaled:
     """Rows normalized by their own mean and variance over `axis`."""
     mean = _mean(rows, axis)
-    centred = rows - mean
-    variance = _mean(centred * centred, axis)
+    normalized = rows - mean
+    variance = _mean(normalized * normalized, axis)
     inverse = 1 / np.sqrt(variance + rows.dtype.type(eps))
-    normalized = centred * inverse
+    normalized *= inverse
 
-    def through(g: Array) -> Array:
-        along = _mean(g * normalized, axis)
-        dx: Array = inverse * (g - _mean(g, axis) - normalized * along)
-        return dx
+    def through(dx: Array, product: Array) -> None:
+        along = _mean(product, axis)
+        dx -= _mean(dx, axis)
+        dx -= np.multiply(normalized, along, out=product)
+        dx *= inverse
 
     return _affine(normalized, mean, variance, weight, bias, through)
 
@@ -52,8 +53,13 @@ def shifted(
 ) -> Scaled:
     """Rows normalized by a `mean` and a `variance` (F,) that are given."""
     inverse = 1 / np.sqrt(variance + rows.dtype.type(eps))
-    normalized = (rows - mean) * inverse
-    return _affine(normalized, mean, variance, weight, bias, lambda g: g * inverse)
+    normalized = rows - mean
+    normalized *= inverse
+
+    def through(dx: Array, _: Array) -> None:
+        dx *= inverse
+
+    return _affine(normalized, mean, variance, weight, bias, through)
 
 
 def check_affine(operation: str, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
@@ -74,31 +80,45 @@ def _affine(
     variance: Array,
     weight: Tensor | None,
     bias: Tensor | None,
-    through: Callable[[Array], Array],
+    through: Callable[[Array, Array], None],
 ) -> Scaled:
-    w = None if weight is None else weight.data
-    y = normalized if w is None else normalized * w
-    y = y if bias is None else y + bias.data
+    """`through` turns the gradient of `normalized` into that of the rows, in place.
+
+    It also takes the product of both, which it may overwrite: large arrays cost more to allocate
+    than to compute.
+    """
+    y = normalized if weight is None else normalized * weight.data
+    if bias is not None:
+        y += bias.data
 
     def backward(g: Array) -> list[Array]:
-        gradients = [through(g if w is None else g * w)]
-        if w is not None:
-            gradients.append(_column_sums(g * normalized))
+        product = g * normalized
+        parameters = [] if weight is None else [_column_sums(product)]
         if bias is not None:
-            gradients.append(_column_sums(g))
-        return gradients
+            parameters.append(_column_sums(g))
+        dx = g.copy()
+        if weight is not None:
+            dx *= weight.data
+            product *= weight.data
+        through(dx, product)
+        return [dx, *parameters]
 
     return Scaled(y, mean, variance, backward)
 
 
 def _column_sums(rows: Array) -> Array:
-    total: Array = rows.sum(0, dtype=np.float64)
+    """The sums over N, in blocks of which float64 takes the sum: thousands of rows stay exact."""
+    whole = len(rows) - len(rows) % _BLOCK
+    blocks = rows[:whole].reshape(-1, _BLOCK, rows.shape[1]).sum(1)
+    total: Array = blocks.sum(0, dtype=np.float64) + rows[whole:].sum(0)
     return total.astype(rows.dtype, copy=False)
 
 
 def _mean(rows: Array, axis: int) -> Array:
-    # Columns are added one row after the other: thousands of them need the wider type. A row is
-    # added pairwise, which NumPy does alike for every row only if it has nothing to convert.
-    dtype = np.dtype(np.float64) if axis == 0 else rows.dtype
-    mean: Array = rows.mean(axis, dtype=dtype, keepdims=True)
-    return mean.astype(rows.dtype, copy=False)
+    if axis == 0:
+        return _column_sums(rows)[None] / rows.dtype.type(len(rows))
+    mean: Array = rows.mean(1, keepdims=True)
+    return mean
+
+
+_BLOCK = 64

@@ -1,7 +1,8 @@
 """Pooling over time: of windows that slide, or of whole rows."""
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,12 +66,10 @@ class MaxPool1d(Pool1d):
         window.refuse_short("MaxPool1d", steps)
         valid, used = window.valid("MaxPool1d", lengths, batch, steps)
         windows = window.view(window.padded(x.data, valid, -np.inf))
-        best = windows.argmax(axis=2)[:, :, None]
-        y = np.take_along_axis(windows, best, axis=2)[:, :, 0]
+        y: Array = functools.reduce(np.maximum, np.moveaxis(windows, 2, 0))
 
         def backward(g: Array) -> Array:
-            is_best = np.arange(self.kernel_size)[:, None] == best
-            return window.fold(np.where(is_best, kept(used, g)[:, :, None], g.dtype.type(0)), steps)
+            return window.fold(_to_first(y, windows, kept(used, g)), x.data)
 
         return node("max_pool1d", kept(used, y), (x, backward))
 
@@ -111,8 +110,8 @@ class AvgPool1d(Pool1d):
         total: Array = functools.reduce(np.add, np.moveaxis(windows, 2, 0))
 
         def backward(g: Array) -> Array:
-            each = (kept(used, g) / counts)[:, :, None]
-            return kept(valid, window.fold(np.broadcast_to(each, windows.shape), steps))
+            each = itertools.repeat(kept(used, g) / counts, self.kernel_size)
+            return kept(valid, window.fold(each, x.data))
 
         return node("avg_pool1d", kept(used, total / counts), (x, backward))
 
@@ -153,6 +152,15 @@ class GlobalPool1d(Module):
 
     def describe(self) -> str:
         return repr(self.mode)
+
+
+def _to_first(y: Array, windows: Array, g: Array) -> Iterator[Array]:
+    """g (B, N, C) at the first step of each window that has its largest value y, zeros after."""
+    is_free = np.ones(y.shape, np.bool_)
+    for step in np.moveaxis(windows, 2, 0):
+        is_first = is_free & ~(step < y)  # for a NaN as well
+        is_free &= ~is_first
+        yield np.where(is_first, g, g.dtype.type(0))
 
 
 def _last(x: Tensor, counts: NDArray[np.int64]) -> Tensor:

@@ -1,5 +1,6 @@
 """Windows that slide over time, for convolution and pooling."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -60,8 +61,10 @@ class Window(NamedTuple):
             )
 
     def padded(self, x: Array, valid: Mask | None, fill: float) -> Array:
-        """A copy of x with its padding: `fill` there, and where a step is not valid (B, T)."""
+        """x with its padding: `fill` there, and where a step is not valid (B, T)."""
         batch, steps, channels = x.shape
+        if valid is None and not (self.left or self.right):
+            return x
         out = np.full((batch, self.left + steps + self.right, channels), fill, x.dtype)
         out[:, self.left : self.left + steps] = kept(valid, x, fill)
         return out
@@ -77,11 +80,11 @@ class Window(NamedTuple):
             writeable=False,
         )
 
-    def fold(self, g: Array, steps: int) -> Array:
-        """The gradient (B, T, C) of x for the gradient (B, N, K, C) of its windows."""
-        batch, count, _, channels = g.shape
-        total = np.zeros((batch, self.left + steps + self.right, channels), g.dtype)
-        for k in range(self.kernel):
+    def fold(self, gradients: Iterable[Array], x: Array) -> Array:
+        """The gradient of x (B, T, C) for those (B, N, C) of the K steps of its windows."""
+        batch, steps, channels = x.shape
+        total = np.zeros((batch, self.left + steps + self.right, channels), x.dtype)
+        for k, g in enumerate(gradients):
             first = k * self.dilation
-            total[:, first : first + (count - 1) * self.stride + 1 : self.stride] += g[:, :, k]
+            total[:, first : first + (g.shape[1] - 1) * self.stride + 1 : self.stride] += g
         return total[:, self.left : self.left + steps]

@@ -182,6 +182,10 @@ REFUSED = [
         lambda: GLOBAL(X, lengths=[9, 1]),
     ),
     no(
+        "AdaptiveAvgPool1d: output_size: expected an int >= 1, got 0",
+        lambda: recurra.AdaptiveAvgPool1d(0),
+    ),
+    no(
         "AdditiveAttention: hidden_size: expected an int >= 1, got 0",
         lambda: recurra.AdditiveAttention(1, 1, 0),
     ),
@@ -269,6 +273,7 @@ def test_empty_batches() -> None:
         POOL(x, lengths=np.zeros(0, int)),
         recurra.AvgPool1d(3)(x),
         *(recurra.GlobalPool1d(mode)(x) for mode in ("last", "mean", "max")),
+        recurra.AdaptiveAvgPool1d(2)(x),
         recurra.LayerNorm(3)(x),
         recurra.BatchNorm(3).eval()(x),
         recurra.VariationalDropout(0.5)(x),

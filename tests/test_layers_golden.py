@@ -30,6 +30,11 @@ def stored() -> list[Any]:
 
 
 CASES = stored()
+POOLS: dict[str, Any] = {
+    "max_pool1d": recurra.MaxPool1d,
+    "avg_pool1d": recurra.AvgPool1d,
+    "adaptive_avg_pool1d": recurra.AdaptiveAvgPool1d,
+}
 OF_BATCHES = [param for param in CASES if param.values[0][0]["kind"] == "batch_norm"]
 OTHERS = [param for param in CASES if param not in OF_BATCHES]
 
@@ -44,7 +49,7 @@ def build(case: dict[str, Any], arrays: dict[str, np.ndarray], dtype: Any) -> Mo
         sizes = (shape["x"][2], shape["weight"][0], options.pop("kernel_size", 3))
         layer: Module = recurra.Conv1d(*sizes, **options, dtype=dtype)
     elif kind.endswith("pool1d"):
-        layer = {"max_pool1d": recurra.MaxPool1d, "avg_pool1d": recurra.AvgPool1d}[kind](**options)
+        layer = POOLS[kind](**options)
     elif kind.endswith("norm"):
         norm = {"layer_norm": recurra.LayerNorm, "batch_norm": recurra.BatchNorm}[kind]
         layer = norm(shape["x"][-1], **options, dtype=dtype)

@@ -66,6 +66,12 @@ def test_global_pools(mode: str, lengths: Any) -> None:
     check_layer(recurra.GlobalPool1d(mode), array(B, T, C), lengths=lengths)
 
 
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_adaptive_pools(size: int, lengths: Any) -> None:
+    check_layer(recurra.AdaptiveAvgPool1d(size), array(B, T, C), lengths=lengths)
+
+
 @pytest.mark.parametrize("shape", [(C,), (4, C), (B, T, C)])
 @pytest.mark.parametrize(
     "options", [{}, {"bias": False}, {"elementwise_affine": False}, {"eps": 0.1}]

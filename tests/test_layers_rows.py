@@ -23,6 +23,7 @@ OVER_TIME: dict[str, Callable[[Any], Module]] = {
     "max pool": lambda d: recurra.MaxPool1d(3, 2, 1),
     "avg pool": lambda d: recurra.AvgPool1d(3, 1, 1),
     "avg pool, no padding": lambda d: recurra.AvgPool1d(2, count_include_pad=False),
+    "adaptive": lambda d: recurra.AdaptiveAvgPool1d(6),
     "last": lambda d: recurra.GlobalPool1d("last"),
     "mean": lambda d: recurra.GlobalPool1d("mean"),
     "max": lambda d: recurra.GlobalPool1d("max"),
@@ -61,7 +62,7 @@ def test_a_row_has_the_bits_that_it_has_alone(name: str, dtype: Any) -> None:
         assert not dx[b, n:].any()
 
 
-@pytest.mark.parametrize("name", [name for name in OVER_TIME if "conv" in name or "pool" in name])
+@pytest.mark.parametrize("name", [n for n in OVER_TIME if "conv" in n or "pool" in n])
 def test_output_lengths(name: str) -> None:
     layer: Any = OVER_TIME[name](np.float32)
     alone = [layer(np.zeros((1, n, C), np.float32)).shape[1] for n in LENGTHS]

@@ -15,6 +15,7 @@ from recurra.config import get_num_threads as get_num_threads
 from recurra.config import num_threads as num_threads
 from recurra.config import set_num_threads as set_num_threads
 from recurra.config import show_config as show_config
+from recurra.layers import AdaptiveAvgPool1d as AdaptiveAvgPool1d
 from recurra.layers import AdditiveAttention as AdditiveAttention
 from recurra.layers import AvgPool1d as AvgPool1d
 from recurra.layers import BatchNorm as BatchNorm

@@ -65,6 +65,7 @@ def cases() -> list[dict[str, Any]]:
         kinds: list[tuple[str, dict[str, Any]]] = [("conv1d", c) for c in CONVOLUTIONS]
         kinds += [(kind, pool) for kind in ("max_pool1d", "avg_pool1d") for pool in POOLS]
         kinds += [("avg_pool1d", POOLS[2] | {"count_include_pad": False})]
+        kinds += [("adaptive_avg_pool1d", {"output_size": n}) for n in (1, 3, 9)]
         kinds += [("batch_norm", c) for c in ({}, {"momentum": None}, {"affine": False})]
         found += [{"kind": k, "lengths": lengths, "options": c} for k, c in kinds]
     norms: list[dict[str, Any]] = [{}, {"bias": False}, {"elementwise_affine": False, "eps": 1e-3}]
@@ -233,6 +234,7 @@ ANSWERS: dict[str, Callable[[dict[str, Any], Tensors], Tensors]] = {
     "conv1d": answer_sliding,
     "max_pool1d": answer_sliding,
     "avg_pool1d": answer_sliding,
+    "adaptive_avg_pool1d": answer_sliding,
     "layer_norm": answer_layer_norm,
     "batch_norm": answer_batch_norm,
 }

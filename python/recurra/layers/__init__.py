@@ -27,5 +27,6 @@ from recurra.layers.linear_map import linear as linear
 from recurra.layers.multihead import MultiheadAttention as MultiheadAttention
 from recurra.layers.multihead import scaled_dot_product_attention as scaled_dot_product_attention
 from recurra.layers.pooling import AvgPool1d as AvgPool1d
-from recurra.layers.pooling import GlobalPool1d as GlobalPool1d
 from recurra.layers.pooling import MaxPool1d as MaxPool1d
+from recurra.layers.row_pooling import AdaptiveAvgPool1d as AdaptiveAvgPool1d
+from recurra.layers.row_pooling import GlobalPool1d as GlobalPool1d

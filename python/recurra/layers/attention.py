@@ -34,11 +34,13 @@ def additive_scores(query: Tensor, key: Tensor, weight: Tensor) -> Tensor:
     rows = hidden.reshape(math.prod(hidden.shape[:3]), hidden.shape[3])
     w = weight.data[None]
     scores = _core.linear_forward(rows, w).reshape(hidden.shape[:3])
+    zero = np.zeros(query.shape, query.dtype)
 
     def backward(g: Array) -> tuple[Array, Array, Array]:
         dhidden, dw, _ = _core.linear_backward(rows, w, g.reshape(-1, 1))
         inner = dhidden.reshape(hidden.shape) * (1 - hidden * hidden)
-        return inner.sum(2), inner.sum(1), dw[0]
+        dquery: Array = functools.reduce(np.add, np.moveaxis(inner, 2, 0), zero)  # keys ascend
+        return dquery, inner.sum(1), dw[0]
 
     return fused_node("additive_scores", (scores,), (query, key, weight), backward)[0]
 

@@ -105,6 +105,13 @@ def dropout(x: Tensor, p: float, shared: Sequence[int] = (), rows: object = None
 
     Along the axes `shared`, elements live and die together: (1,) takes whole channels from
     (B, T, C), (2,) whole steps. `rows` (B,) are integers >= 0 that name the rows.
+
+    >>> import numpy as np
+    >>> from recurra import Tensor
+    >>> from recurra.layers import dropout
+    >>> y = dropout(Tensor(np.ones((2, 5, 4))), 0.5, shared=(2,)).data
+    >>> bool((y == y[..., :1]).all())
+    True
     """
     held = {axis % x.ndim for axis in shared}
     lengths = [1 if axis in held else n for axis, n in enumerate(x.shape)]

@@ -63,7 +63,13 @@ class LayerNorm(Module):
 def layer_norm(
     x: Operand, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
-    """x (..., F) normalized over F, times `weight` (F,), plus `bias` (F,): see `LayerNorm`."""
+    """x (..., F) normalized over F, times `weight` (F,), plus `bias` (F,): see `LayerNorm`.
+
+    >>> import numpy as np
+    >>> from recurra.layers import layer_norm
+    >>> layer_norm(np.array([[1.0, 3.0]]), eps=0).data
+    array([[-1.,  1.]])
+    """
     x = as_tensor("layer_norm", "x", x)
     check_affine("layer_norm", x, weight, bias)
     eps = checks.within("layer_norm", "eps", eps, 0)

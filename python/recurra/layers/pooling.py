@@ -1,15 +1,15 @@
-"""Pooling over time: of windows that slide, or of whole rows."""
+"""Pooling of windows that slide over time."""
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra import _core, checks
+from recurra import checks
 from recurra.autograd import Tensor, as_tensor, node
-from recurra.layers.masks import Mask, kept, sequence, valid_steps
+from recurra.layers.masks import Mask, kept, sequence
 from recurra.layers.windows import Window
 from recurra.module import Module
 from recurra.results import Array
@@ -127,33 +127,6 @@ class AvgPool1d(Pool1d):
         return counts
 
 
-class GlobalPool1d(Module):
-    """One vector for each row: the "last" step, or the "mean" or "max" over its steps.
-
-    x (B, T, C) to y (B, C). A row of length 0 gives zeros.
-
-    >>> import numpy as np
-    >>> import recurra
-    >>> x = np.array([[[1.0], [5.0], [99.0]]])
-    >>> [recurra.GlobalPool1d(kind)(x, lengths=[2]).item() for kind in ("last", "mean", "max")]
-    [5.0, 3.0, 5.0]
-    """
-
-    def __init__(self, mode: str) -> None:
-        self.mode = checks.one_of("GlobalPool1d", "mode", mode, tuple(_MODES))
-
-    def forward(self, x: Tensor | Array, lengths: object = None) -> Tensor:
-        """x (B, T, C), of which only what lies before `lengths` (B,) counts."""
-        x = as_tensor("GlobalPool1d", "x", x)
-        batch, steps, _ = sequence("GlobalPool1d", x.data)
-        ends = np.full(batch, steps) if lengths is None else np.asarray(lengths)
-        counts = valid_steps("GlobalPool1d", ends, batch, steps).sum(1)
-        return _MODES[self.mode](x, counts)
-
-    def describe(self) -> str:
-        return repr(self.mode)
-
-
 def _to_first(y: Array, windows: Array, g: Array) -> Iterator[Array]:
     """g (B, N, C) at the first step of each window that has its largest value y, zeros after."""
     is_free = np.ones(y.shape, np.bool_)
@@ -161,52 +134,3 @@ def _to_first(y: Array, windows: Array, g: Array) -> Iterator[Array]:
         is_first = is_free & ~(step < y)  # for a NaN as well
         is_free &= ~is_first
         yield np.where(is_first, g, g.dtype.type(0))
-
-
-def _last(x: Tensor, counts: NDArray[np.int64]) -> Tensor:
-    rows = np.flatnonzero(counts)
-    return _picked(x, (rows, counts[rows] - 1), rows)
-
-
-def _max(x: Tensor, counts: NDArray[np.int64]) -> Tensor:
-    rows = np.flatnonzero(counts)
-    is_valid = np.arange(x.shape[1]) < counts[rows, None]
-    best = kept(is_valid, x.data[rows], -np.inf).argmax(axis=1)
-    return _picked(x, (rows[:, None], best, np.arange(x.shape[2])), rows)
-
-
-def _picked(x: Tensor, at: tuple[NDArray[np.int64], ...], rows: NDArray[np.int64]) -> Tensor:
-    """y (B, C) with x[at] at `rows`."""
-    y = np.zeros((x.shape[0], x.shape[2]), x.dtype)
-    y[rows] = x.data[at]
-
-    def backward(g: Array) -> Array:
-        dx = np.zeros(x.shape, x.dtype)
-        dx[at] = g[rows]
-        return dx
-
-    return node("global_pool1d", y, (x, backward))
-
-
-def _mean(x: Tensor, counts: NDArray[np.int64]) -> Tensor:
-    """A product of the core with ones: the sum ascends, whatever the padding."""
-    ones = np.ones((1, x.shape[1]), x.dtype)
-    sums = [
-        _core.linear_forward(ones[:, :n], row[:n].T)
-        for row, n in zip(x.data, counts.tolist(), strict=True)
-    ]
-    divisor = np.maximum(counts, 1).astype(x.dtype)[:, None]
-
-    def backward(g: Array) -> Array:
-        is_valid = np.arange(x.shape[1]) < counts[:, None]
-        return kept(is_valid, np.broadcast_to((g / divisor)[:, None], x.shape))
-
-    y = np.concatenate(sums) if sums else np.zeros((0, x.shape[2]), x.dtype)
-    return node("global_pool1d", y / divisor, (x, backward))
-
-
-_MODES: dict[str, Callable[[Tensor, NDArray[np.int64]], Tensor]] = {
-    "last": _last,
-    "mean": _mean,
-    "max": _max,
-}

@@ -211,7 +211,7 @@ REFUSED = [
         TypeError,
     ),
     no(
-        "AdditiveAttention: lengths: expected 0 <= length <= T = 5, got 6 at (0,)",
+        "AdditiveAttention: lengths: expected 0 <= length <= K = 5, got 6 at (0,)",
         lambda: ADDITIVE(ones(2, 4), X, lengths=[6, 1]),
     ),
     no(

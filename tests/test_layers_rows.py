@@ -174,3 +174,55 @@ def test_threads_change_nothing() -> None:
         one = bits()
     with recurra.num_threads(2):
         assert bits() == one
+
+
+class Recognizer(Module):
+    """Convolution and pooling, a recurrent layer, attention: what a padded batch goes through."""
+
+    def __init__(self) -> None:
+        self.convolution = recurra.Conv1d(C, 8, 3, padding="same")
+        self.norm = recurra.BatchNorm(8)
+        self.drop = recurra.VariationalDropout(0.2)
+        self.pool = recurra.MaxPool1d(2)
+        self.rnn = recurra.GRU(8, 6, bidirectional=True)
+        self.attention = recurra.LuongAttention("general", 12, 12)
+        self.mean = recurra.GlobalPool1d("mean")
+        self.out = recurra.Linear(12, 2)
+
+    def forward(self, x: Any, lengths: Any) -> Tensor:
+        y = self.drop(self.norm(self.convolution(x, lengths), lengths))
+        y, lengths = self.pool(y, lengths), self.pool.output_lengths(lengths)
+        y, _ = self.rnn(y, lengths=lengths)
+        context, _ = self.attention(self.mean(y, lengths), y, lengths=lengths)
+        return self.out(context)
+
+
+def test_a_whole_model_does_not_see_padding() -> None:
+    recurra.manual_seed(0)
+    model, x = Recognizer().eval(), padded(np.float32)
+    y = model(x, LENGTHS).data
+    for b, n in enumerate(LENGTHS):
+        alone = model(x[b : b + 1, :n], LENGTHS[b : b + 1]).data
+        assert y[b].tobytes() == alone[0].tobytes()
+
+
+def test_more_padding_changes_no_step_of_training() -> None:
+    def train(x: np.ndarray) -> list[Any]:
+        recurra.manual_seed(0)
+        model = Recognizer()
+        optimizer = recurra.Adam(model.parameters(), lr=0.01)
+        losses = []
+        for _ in range(60):
+            loss = recurra.cross_entropy(model(x, LENGTHS), [0, 1, 0, 1])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert losses[-1] < 0.1 < losses[0]
+        return [losses, *(a.tolist() for a in model.state_dict().values())]
+
+    x = padded(np.float32)
+    longer = np.concatenate([x, np.full((B, 11, C), np.nan, np.float32)], axis=1)
+    found = train(longer)
+    assert found[0][0] == train(x)[0][0]
+    assert found == train(x)

@@ -278,3 +278,18 @@ def test_repr() -> None:
         "LuongAttention('concat', 2, 3, 4)",
         "MultiheadAttention(4, 2",
     ]
+
+
+def test_the_first_of_equal_values_gets_the_gradient() -> None:
+    x = Tensor(np.array([[[1.0], [2], [2], [2], [0], [0]]]), requires_grad=True)
+    recurra.MaxPool1d(3)(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.ravel().tolist() == [0, 1, 0, 1, 0, 0]
+
+
+def test_an_empty_row_has_no_outputs_even_with_much_padding() -> None:
+    layer = recurra.Conv1d(1, 1, 2, padding=3)
+    assert layer.output_lengths([0, 1]).tolist() == [0, 6]
+    y = layer(ones(2, 1, 1), lengths=[0, 1]).data
+    assert not y[0].any()
+    assert y[1].all()

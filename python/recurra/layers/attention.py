@@ -104,7 +104,7 @@ def attention_mask(
     batch, queries, keys = *query.shape[:2], key.shape[1]
     shape, masks = (batch, queries, keys), list[Mask]()
     if lengths is not None:
-        masks.append(valid_steps(operation, lengths, batch, keys)[:, None])
+        masks.append(valid_steps(operation, lengths, batch, keys, "K")[:, None])
     if mask is not None:
         masks.append(bool_array(operation, "mask", mask, "(B, Q, K)", shape))
     if is_causal:

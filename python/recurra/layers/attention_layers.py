@@ -59,9 +59,9 @@ class Attention(Module):
         q, k = as_tensor(name, "query", query, self.dtype), as_tensor(name, "key", key, self.dtype)
         v = k if value is None else as_tensor(name, "value", value, self.dtype)
         if q.ndim == 2:
-            several = None if mask is None else np.expand_dims(np.atleast_1d(mask), -2)  # type: ignore[call-overload]
-            results = self._attend(ops.reshape(q, (len(q), 1, q.shape[1])), k, v, lengths, several)
-            return results[0][:, 0], results[1][:, 0]
+            one = ops.reshape(q, (len(q), 1, q.shape[1]))
+            context, weights = self._attend(one, k, v, lengths, _for_one(mask))
+            return context[:, 0], weights[:, 0]
         return self._attend(q, k, v, lengths, mask)
 
     def _attend(
@@ -181,6 +181,11 @@ class LuongAttention(Attention):
                 f"LuongAttention: hidden_size: expected None for {self.score!r}, got {hidden_size}"
             )
         return 0
+
+
+def _for_one(mask: object) -> object:
+    """A mask (B, K) as (B, 1, K)."""
+    return None if mask is None else np.expand_dims(np.atleast_1d(np.asarray(mask)), -2)
 
 
 def _spread(shape: tuple[int, ...], dtype: np.dtype[np.floating]) -> Parameter:

@@ -1,6 +1,7 @@
 """Convolution over time: windows become rows of a matrix product of the core."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -158,7 +159,7 @@ def _products(rows: list[Array], w: Array, bias: Array | None) -> Array:
     """The outputs (B*N, O)."""
     b = [None] * len(w) if bias is None else np.split(bias, len(w))
     parts = [_core.linear_forward(*group) for group in zip(rows, w, b, strict=True)]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    return _joined(parts, 1)
 
 
 def _gradients(rows: list[Array], w: Array, g: Array, kernel: int) -> tuple[Array, Array, Array]:
@@ -166,7 +167,11 @@ def _gradients(rows: list[Array], w: Array, g: Array, kernel: int) -> tuple[Arra
     slices = np.split(g.reshape(math.prod(g.shape[:2]), g.shape[2]), len(w), axis=1)
     found = [_core.linear_backward(*group) for group in zip(rows, w, slices, strict=True)]
     dx, dw, db = zip(*found, strict=True)
-    dwindows = np.concatenate(
-        [part.reshape(*g.shape[:2], kernel, part.shape[1] // kernel) for part in dx], axis=3
-    )
-    return dwindows, np.concatenate(dw), np.concatenate(db)
+    shape = (*g.shape[:2], kernel, rows[0].shape[1] // kernel)
+    dwindows = _joined([part.reshape(shape) for part in dx], 3)
+    return dwindows, _joined(dw, 0), _joined(db, 0)
+
+
+def _joined(parts: Sequence[Array], axis: int) -> Array:
+    """The groups beside each other; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis)

@@ -9,7 +9,7 @@ from recurra.results import Array
 Mask = NDArray[np.bool_]
 
 
-def valid_steps(operation: str, lengths: object, batch: int, steps: int) -> Mask:
+def valid_steps(operation: str, lengths: object, batch: int, steps: int, letter: str = "T") -> Mask:
     """True (B, T) where a step lies before its row's length: `lengths` (B,), from 0 to T."""
     array = np.asarray(lengths)
     if array.dtype.kind not in "iu":
@@ -19,7 +19,8 @@ def valid_steps(operation: str, lengths: object, batch: int, steps: int) -> Mask
     if bad.any():
         at = int(bad.argmax())
         raise ValueError(
-            f"{operation}: lengths: expected 0 <= length <= T = {steps}, got {array[at]} at ({at},)"
+            f"{operation}: lengths: expected 0 <= length <= {letter} = {steps}, "
+            f"got {array[at]} at ({at},)"
         )
     # Positions of int64 compare with unsigned lengths as well.
     valid: Mask = np.arange(steps) < array[:, None]

@@ -93,7 +93,8 @@ def _mean(x: Tensor, counts: NDArray[np.int64]) -> Tensor:
 
 def _means(x: Tensor, counts: NDArray[np.int64], parts: int) -> Tensor:
     """The means (B, N, C) of N parts of each row, as products of the core: sums ascend."""
-    shares = [_shares(n, parts, x.dtype) for n in counts.tolist()]
+    of_length = {n: _shares(n, parts, x.dtype) for n in set(counts.tolist())}
+    shares = [of_length[n] for n in counts.tolist()]
     y = np.zeros((len(x), parts, x.shape[2]), x.dtype)
     for out, share, row, n in zip(y, shares, x.data, counts.tolist(), strict=True):
         out[...] = _core.linear_forward(share, row[:n].T)

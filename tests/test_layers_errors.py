@@ -305,6 +305,14 @@ def test_infinite_and_nan_inputs_come_through() -> None:
         assert np.isfinite(y[1]).all()
 
 
+def test_a_nan_stays_in_its_part() -> None:
+    x = np.ones((1, 6, 1))
+    x[0, 1] = np.nan
+    y = recurra.AdaptiveAvgPool1d(3)(x).data
+    assert np.isnan(y[0, 0])
+    assert y[0, 1:].tolist() == [[1], [1]]
+
+
 def test_unsigned_lengths() -> None:
     lengths = np.array([5, 2], np.uint64)
     for layer in (CONV, POOL, GLOBAL, NORM):

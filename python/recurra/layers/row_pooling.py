@@ -92,28 +92,30 @@ def _mean(x: Tensor, counts: NDArray[np.int64]) -> Tensor:
 
 
 def _means(x: Tensor, counts: NDArray[np.int64], parts: int) -> Tensor:
-    """The means (B, N, C) of N parts of each row, as products of the core: sums ascend."""
-    of_length = {n: _shares(n, parts, x.dtype) for n in set(counts.tolist())}
-    shares = [of_length[n] for n in counts.tolist()]
+    """The means (B, N, C) of N parts of each row: products of the core with ones, which ascend."""
+    ones = np.ones((1, x.shape[1]), x.dtype)
+    of_length = {n: _bounds(n, parts) for n in set(counts.tolist())}
+    bounds = [of_length[n] for n in counts.tolist()]
     y = np.zeros((len(x), parts, x.shape[2]), x.dtype)
-    for out, share, row, n in zip(y, shares, x.data, counts.tolist(), strict=True):
-        out[...] = _core.linear_forward(share, row[:n].T)
+    for out, row, ends in zip(y, x.data, bounds, strict=True):
+        for i, (a, b) in enumerate(ends):
+            out[i] = _core.linear_forward(ones[:, a:b], row[a:b].T)[0] / x.dtype.type(b - a)
 
     def backward(g: Array) -> Array:
         dx = np.zeros(x.shape, x.dtype)
-        for out, share, dy, n in zip(dx, shares, g, counts.tolist(), strict=True):
-            out[:n] = _core.linear_forward(share.T, dy.T)
+        for out, dy, ends in zip(dx, g, bounds, strict=True):
+            for each, (a, b) in zip(dy, ends, strict=False):  # an empty row has no parts
+                out[a:b] += each / x.dtype.type(b - a)
         return dx
 
     return node("means_over_time", y, (x, backward))
 
 
-def _shares(steps: int, parts: int, dtype: np.dtype[np.floating]) -> Array:
-    """What each step counts for in each part: (N, T); part i goes from i T / N to (i + 1) T / N."""
-    i, t = np.arange(parts)[:, None], np.arange(steps)
-    inside = (t >= i * steps // parts) & (t < -(-(i + 1) * steps // parts))
-    shares: Array = (inside / np.maximum(inside.sum(1, keepdims=True), 1)).astype(dtype)
-    return shares
+def _bounds(steps: int, parts: int) -> list[tuple[int, int]]:
+    """Where part i begins and ends: i T / N rounded down, (i + 1) T / N rounded up."""
+    if steps == 0:
+        return []
+    return [(i * steps // parts, -(-(i + 1) * steps // parts)) for i in range(parts)]
 
 
 def _counts(operation: str, x: Tensor, lengths: object) -> NDArray[np.int64]:

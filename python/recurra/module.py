@@ -1,7 +1,7 @@
-"""Modules: parameters under names, and the layers that own them.
+"""Modules: parameters and buffers under names, and the layers that own them.
 
-A `Module` is a plain class. Its parameters and sub-modules are its attributes, also inside lists,
-tuples and dicts, in the order they were set; nothing has to be registered:
+A `Module` is a plain class. Its parameters, buffers and sub-modules are its attributes, also inside
+lists, tuples and dicts, in the order they were set; nothing has to be registered:
 
 >>> import numpy as np
 >>> import recurra
@@ -29,9 +29,10 @@ Tagger(
 
 from collections.abc import Callable, Iterator, Mapping
 from reprlib import recursive_repr
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recurra import checks
 from recurra.autograd import Tensor
@@ -40,7 +41,7 @@ from recurra.results import Array
 if TYPE_CHECKING:
     from recurra.summary import Summary
 
-__all__ = ["LoadReport", "Module", "Parameter", "Sequential"]
+__all__ = ["Buffer", "LoadReport", "Module", "Parameter", "Sequential"]
 
 
 class Parameter(Tensor):
@@ -59,24 +60,63 @@ class Parameter(Tensor):
         super().__init__(np.array(found, order="C"), requires_grad=True)
 
 
+class Buffer:
+    """An array that a module keeps, saves and loads but does not learn, such as a running mean.
+
+    It owns a contiguous copy of `array`: float32, float64 or int64, which is what files hold.
+
+    >>> import numpy as np
+    >>> from recurra.module import Buffer
+    >>> seen = Buffer(np.zeros(2))
+    >>> seen.data += 1
+    >>> seen
+    Buffer([1. 1.], dtype=float64)
+    """
+
+    def __init__(self, array: object) -> None:
+        found = np.asarray(array)
+        if found.dtype != np.int64:
+            found = checks.float_array("Buffer", "array", found)
+        self.data: NDArray[Any] = np.array(found, order="C")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.data.dtype
+
+    def mark_updated(self) -> None:
+        """Nothing: no graph keeps a buffer (see `Tensor.mark_updated`)."""
+
+    def __repr__(self) -> str:
+        values = np.array2string(self.data, prefix="Buffer(", separator=" ")
+        return f"Buffer({values}, dtype={self.dtype})"
+
+
+Kept: TypeAlias = Parameter | Buffer
+"""What `state_dict` copies."""
+
+
 class LoadReport(NamedTuple):
     """What `load_state_dict` left alone."""
 
     missing: list[str]
-    """Parameters that the mapping had no array for: they keep their values."""
+    """Parameters and buffers that the mapping had no array for: they keep their values."""
     unexpected: list[str]
-    """Names that no parameter has."""
+    """Names that no parameter and no buffer has."""
 
 
 class Module:
     """The base of layers and models: subclass it, set attributes, write `forward`.
 
     Names are PyTorch's: attribute names and positions joined by dots (`rnn.weight_ih_l0`,
-    `layers.2.bias`), a module's own parameters before those of its sub-modules.
+    `layers.2.bias`), a module's own parameters, then its buffers, then its sub-modules.
     """
 
     training: bool = True
-    """Whether dropout is active: see `train` and `eval`."""
+    """Whether dropout is active and statistics are taken: see `train` and `eval`."""
 
     forward: Callable[..., Any]
     """What calling the module does."""
@@ -99,11 +139,11 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Each parameter once, with the first of its names."""
-        seen: set[int] = set()
-        for name, parameter in self._names():
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield name, parameter
+        return _once(self._names(Parameter))
+
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """Each buffer once, with the first of its names."""
+        return _once(self._names(Buffer))
 
     def parameters(self) -> Iterator[Parameter]:
         """Each parameter once."""
@@ -147,23 +187,23 @@ class Module:
             parameter.zero_grad()
 
     def train(self, mode: bool = True) -> Self:
-        """Switch dropout on, here and below. Returns the module."""
+        """Dropout on, statistics from the batch; here and below. Returns the module."""
         for _, module in self.named_modules():
             module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Switch dropout off, here and below. Returns the module."""
+        """Dropout off, statistics from training; here and below. Returns the module."""
         return self.train(False)
 
     def state_dict(self) -> dict[str, Array]:
-        """A copy of every parameter by name; a shared one appears under each of its names."""
-        return {name: parameter.data.copy() for name, parameter in self._names()}
+        """A copy of every parameter and buffer; a shared one appears under each of its names."""
+        return {name: kept.data.copy() for name, kept in self._names(Parameter, Buffer)}
 
     def load_state_dict(
         self, state: Mapping[str, object], strict: bool = True, *, cast: bool = False
     ) -> LoadReport:
-        """Copy arrays into the parameters of the same names: all of them or, on an error, none.
+        """Copy arrays into parameters and buffers of the same names: all or, on an error, none.
 
         `state` maps names to arrays (tensors and PyTorch's CPU tensors also do). `strict` refuses
         missing and unexpected names, which are returned otherwise. Shapes must always agree, and
@@ -176,7 +216,7 @@ class Module:
         >>> model.weight.data
         array([[1., 2.]], dtype=float32)
         """
-        own = dict(self._names())
+        own = dict(self._names(Parameter, Buffer))
         arrays = {name: _as_array(value) for name, value in state.items()}
         report = LoadReport(
             missing=[name for name in own if name not in arrays],
@@ -207,13 +247,14 @@ class Module:
         body = "\n".join(lines).replace("\n", "\n  ")
         return f"{head}({self.describe()}\n  {body}\n)"
 
-    def _names(self, above: tuple["Module", ...] = ()) -> Iterator[tuple[str, Parameter]]:
-        """Every name of every parameter; a module that contains itself is not entered again."""
-        yield from self._items(Parameter)
+    def _names(self, *kinds: type, above: tuple["Module", ...] = ()) -> Iterator[tuple[str, Any]]:
+        """Every name of everything of `kinds`; a module in itself is not entered again."""
+        for kind in kinds:
+            yield from self._items(kind)
         for name, module in self._items(Module):
             if module is not self and module not in above:
-                for inner, parameter in module._names((*above, self)):
-                    yield f"{name}.{inner}", parameter
+                for inner, kept in module._names(*kinds, above=(*above, self)):
+                    yield f"{name}.{inner}", kept
 
     def _items(self, kind: type) -> Iterator[tuple[str, Any]]:
         for name, value in vars(self).items():
@@ -271,6 +312,14 @@ def _find(name: str, value: object, kind: type) -> Iterator[tuple[str, Any]]:
             yield from _find(f"{name}.{key}", item, kind)
 
 
+def _once(names: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    seen: set[int] = set()
+    for name, value in names:
+        if id(value) not in seen:
+            seen.add(id(value))
+            yield name, value
+
+
 def _as_array(value: object) -> np.ndarray[Any, Any]:
     return value.data if isinstance(value, Tensor) else np.asarray(value)
 
@@ -280,16 +329,17 @@ def _name_faults(report: LoadReport) -> list[str]:
 
 
 def _array_faults(
-    name: str, parameter: Parameter, array: np.ndarray[Any, Any], cast: bool
+    name: str, parameter: Kept, array: np.ndarray[Any, Any], cast: bool
 ) -> Iterator[str]:
     if array.shape != parameter.shape:
         yield f"{name}: expected shape {parameter.shape}, got {array.shape}"
-    if array.dtype.kind not in "fiu" if cast else array.dtype != parameter.dtype:
+    castable = "fiu" if parameter.dtype.kind == "f" else "iu"
+    if array.dtype.kind not in castable if cast else array.dtype != parameter.dtype:
         hint = "" if cast or array.dtype.kind != "f" else " (cast=True converts)"
         yield f"{name}: expected {parameter.dtype}, got {array.dtype}{hint}"
 
 
-def _sharing_faults(pairs: list[tuple[str, Parameter, np.ndarray[Any, Any]]]) -> Iterator[str]:
+def _sharing_faults(pairs: list[tuple[str, Kept, np.ndarray[Any, Any]]]) -> Iterator[str]:
     first: dict[int, tuple[str, np.ndarray[Any, Any]]] = {}
     for name, parameter, array in pairs:
         other, values = first.setdefault(id(parameter), (name, array))

@@ -21,7 +21,7 @@ import functools
 import itertools
 import math
 import secrets
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -92,7 +92,7 @@ class Generator:
         are scaled.
         """
         kind = checks.float_dtype("uniform", dtype)
-        bits = 24 if kind == np.float32 else 53
+        bits = _bits(kind)
         words = self._words(shape) >> np.uint64(64 - bits)
         unit: Array = words.astype(kind) * kind.type(0.5**bits)
         scaled: Array = unit * kind.type(high - low) + kind.type(low)
@@ -108,20 +108,54 @@ class Generator:
         values = np.sqrt(-2 * _log(1 - radius)) * _cos_turn(angle)
         return np.asarray(values * std + mean, kind)
 
-    def dropout_mask(self, shape: Shape, p: float, dtype: DTypeLike = np.float32) -> Array:
-        """0 with probability `p`, else 1 / (1 - p)."""
+    def dropout_mask(
+        self, shape: Shape, p: float, dtype: DTypeLike = np.float32, rows: object = None
+    ) -> Array:
+        """0 with probability `p`, else 1 / (1 - p).
+
+        With `rows`, an integer >= 0 for each place of the first axis, every number has random
+        numbers of its own: what place i gets depends on `rows[i]` and not on the other places,
+        and a longer row begins as a shorter one.
+
+        >>> from recurra.random import Generator
+        >>> a = Generator(seed=7).dropout_mask((2, 5), 0.5, rows=[0, 3])
+        >>> b = Generator(seed=7).dropout_mask((1, 9), 0.5, rows=[3])
+        >>> bool((a[1] == b[0, :5]).all())
+        True
+        """
         kind = checks.float_dtype("dropout_mask", dtype)
         p = checks.within("dropout_mask", "p", p, 0, 1)
-        kept = self.uniform(shape, dtype=kind) >= p
-        return kept * kind.type(1 / (1 - p))
+        words = self._words(shape) if rows is None else self._words_of_rows(_tuple(shape), rows)
+        # uniform(...) >= p, without making the numbers
+        bits = _bits(kind)
+        kept = words >= math.ceil(float(kind.type(p)) * 2**bits) << (64 - bits)
+        mask: Array = kept * kind.type(1 / (1 - p))
+        return mask
 
     def _words(self, shape: Shape) -> NDArray[np.uint64]:
+        lengths = _tuple(shape)
+        return self._next_stream().random_raw(math.prod(lengths)).reshape(lengths)
+
+    def _words_of_rows(self, shape: tuple[int, ...], rows: object) -> NDArray[np.uint64]:
+        """As `_words`, but row i of the result begins at block `rows[i]` * 2**64 of the stream."""
+        numbers = checks.index_array("dropout_mask", "rows", rows, 2**63)
+        if numbers.shape != shape[:1]:
+            raise ValueError(
+                f"dropout_mask: rows: expected shape (B,) = {shape[:1]}, got {numbers.shape}"
+            )
+        words = np.empty((len(numbers), math.prod(shape[1:])), np.uint64)
+        philox, at = self._next_stream(), 0
+        for i, number in enumerate(numbers.tolist()):
+            philox.advance(((number << 64) - at) % 2**256)
+            words[i] = philox.random_raw(words.shape[1])
+            at = (number << 64) + -(-words.shape[1] // 4)
+        return words.reshape(shape)
+
+    def _next_stream(self) -> np.random.Philox:
         stream = next(self._streams)
         self._draws = stream + 1
         counter = np.array([0, 0, 0, stream], np.uint64)
-        lengths = _tuple(shape)
-        philox = np.random.Philox(key=self._seed, counter=counter)
-        return philox.random_raw(math.prod(lengths)).reshape(lengths)
+        return np.random.Philox(key=self._seed, counter=counter)
 
 
 def manual_seed(seed: int) -> None:
@@ -153,14 +187,21 @@ def normal(
     return _default().normal(shape, mean, std, dtype)
 
 
-def dropout_mask(shape: Shape, p: float, dtype: DTypeLike = np.float32) -> Array:
+def dropout_mask(
+    shape: Shape, p: float, dtype: DTypeLike = np.float32, rows: object = None
+) -> Array:
     """`Generator.dropout_mask` of the default generator."""
-    return _default().dropout_mask(shape, p, dtype)
+    return _default().dropout_mask(shape, p, dtype, rows)
 
 
 @functools.cache
 def _default() -> Generator:
     return Generator()
+
+
+def _bits(kind: np.dtype[np.floating[Any]]) -> int:
+    """How many random bits a number has."""
+    return 24 if kind == np.float32 else 53
 
 
 def _tuple(shape: Shape) -> tuple[int, ...]:

@@ -1,0 +1,145 @@
+"""The parts of attention: scores, a softmax over valid keys, a weighted sum of values.
+
+Letters: `B` batch rows, `Q` queries, `K` keys and as many values, `C` features. Products and the
+sums of the softmax are the core's: their bits depend neither on other rows nor on padding behind
+the keys. Exponentials and tanh are NumPy's.
+"""
+
+import functools
+import math
+from typing import NoReturn
+
+import numpy as np
+
+from recurra import _core
+from recurra.autograd import Tensor, fused_node, node
+from recurra.layers.masks import Mask, bool_array, kept, valid_steps
+from recurra.results import Array
+
+
+def dot_scores(query: Tensor, key: Tensor) -> Tensor:
+    """query (B, Q, C) and key (B, K, C) to their dot products (B, Q, K)."""
+    q, k = query.data, key.data
+    scores = _products(q, k)
+
+    def backward(g: Array) -> tuple[Array, Array]:
+        return _products_backward(q, k, g)
+
+    return fused_node("dot_scores", (scores,), (query, key), backward)[0]
+
+
+def additive_scores(query: Tensor, key: Tensor, weight: Tensor) -> Tensor:
+    """query (B, Q, H), key (B, K, H), weight (H,) to weight . tanh(query + key): (B, Q, K)."""
+    hidden = np.tanh(query.data[:, :, None] + key.data[:, None])
+    rows = hidden.reshape(math.prod(hidden.shape[:3]), hidden.shape[3])
+    w = weight.data[None]
+    scores = _core.linear_forward(rows, w).reshape(hidden.shape[:3])
+    zero = np.zeros(query.shape, query.dtype)
+
+    def backward(g: Array) -> tuple[Array, Array, Array]:
+        dhidden, dw, _ = _core.linear_backward(rows, w, g.reshape(-1, 1))
+        inner = dhidden.reshape(hidden.shape) * (1 - hidden * hidden)
+        dquery: Array = functools.reduce(np.add, np.moveaxis(inner, 2, 0), zero)  # keys ascend
+        return dquery, inner.sum(1), dw[0]
+
+    return fused_node("additive_scores", (scores,), (query, key, weight), backward)[0]
+
+
+def attend(scores: Tensor, values: Tensor, mask: Mask | None) -> tuple[Tensor, Tensor]:
+    """scores (B, Q, K) and values (B, K, C) to their weighted sums (B, Q, C) and the weights.
+
+    Where `mask` (B, Q, K) is False the weight is 0. A query without any key gets zeros.
+    """
+    weights = masked_softmax(scores, mask)
+    w, v = weights.data, np.swapaxes(values.data, 1, 2)
+
+    def backward(g: Array) -> tuple[Array, Array]:
+        dw, dv = _products_backward(w, v, g)
+        return dw, np.swapaxes(dv, 1, 2)
+
+    return fused_node("attend", (_products(w, v),), (weights, values), backward)[0], weights
+
+
+def masked_softmax(scores: Tensor, mask: Mask | None) -> Tensor:
+    """The softmax of scores (B, Q, K) over the keys where `mask` is True; 0 elsewhere."""
+    minus_infinity = scores.dtype.type(-np.inf)
+    z = scores.data if mask is None else np.where(mask, scores.data, minus_infinity)
+    largest = z.max(axis=-1, keepdims=True, initial=minus_infinity)
+    # A query without any key: its exponentials are all 0, and so are its weights.
+    e = np.exp(z - np.where(largest == minus_infinity, 0, largest))
+    total = _sums(e)
+    y = e / np.where(total == 0, 1, total)
+    return node("masked_softmax", y, (scores, lambda g: y * (g - _sums(g * y))))
+
+
+def check_shapes(
+    operation: str, query: Tensor, key: Tensor, value: Tensor, query_size: int, key_size: int
+) -> None:
+    """Refuse what is not query (B, Q, Cq), key (B, K, Ck) and value (B, K, Cv)."""
+    q, k, v = query.shape, key.shape, value.shape
+    if len(q) != 3 or q[2] != query_size:
+        _refuse(operation, "query", f"(B, Q, Cq) = (B, Q, {query_size})", q)
+    if len(k) != 3 or (k[0], k[2]) != (q[0], key_size):
+        _refuse(operation, "key", f"(B, K, Ck) = ({q[0]}, K, {key_size})", k)
+    if len(v) != 3 or v[:2] != k[:2]:
+        _refuse(operation, "value", f"(B, K, Cv) = ({k[0]}, {k[1]}, Cv)", v)
+
+
+def _refuse(operation: str, argument: str, wanted: str, got: tuple[int, ...]) -> NoReturn:
+    raise ValueError(f"{operation}: {argument}: expected shape {wanted}, got {got}")
+
+
+def attention_mask(
+    operation: str,
+    query: Tensor,
+    key: Tensor,
+    lengths: object,
+    mask: object,
+    is_causal: bool = False,
+) -> Mask | None:
+    """True (B, Q, K) where query q may look at key k, None where it may everywhere.
+
+    `lengths` (B,) are of the keys, `mask` broadcasts to (B, Q, K); with `is_causal`, k <= q.
+    """
+    batch, queries, keys = *query.shape[:2], key.shape[1]
+    shape, masks = (batch, queries, keys), list[Mask]()
+    if lengths is not None:
+        masks.append(valid_steps(operation, lengths, batch, keys, "K")[:, None])
+    if mask is not None:
+        masks.append(bool_array(operation, "mask", mask, "(B, Q, K)", shape))
+    if is_causal:
+        masks.append(np.tri(queries, keys, dtype=np.bool_))
+    return np.broadcast_to(functools.reduce(np.logical_and, masks), shape) if masks else None
+
+
+def without_unseen(mask: Mask | None, *inputs: Tensor) -> list[Tensor]:
+    """Keys and values (B, K, C) with zeros where no query looks.
+
+    Their weight is 0 there, but 0 times what padding holds, if that is infinite or NaN, is not.
+    """
+    if mask is None:
+        return list(inputs)
+    seen: Mask = np.logical_or.reduce(mask, axis=1)
+    return [node("seen", kept(seen, x.data), (x, lambda g: kept(seen, g))) for x in inputs]
+
+
+def _products(x: Array, w: Array) -> Array:
+    """x (B, N, C) and w (B, M, C) to x w^T (B, N, M), row by row of the batch."""
+    y = np.empty((*x.shape[:2], w.shape[1]), x.dtype)
+    for row, a, b in zip(y, x, w, strict=True):
+        row[...] = _core.linear_forward(a, b)
+    return y
+
+
+def _products_backward(x: Array, w: Array, g: Array) -> tuple[Array, Array]:
+    """The gradients of x and w."""
+    dx, dw = np.empty(x.shape, x.dtype), np.empty(w.shape, w.dtype)
+    for i in range(len(x)):
+        dx[i], dw[i], _ = _core.linear_backward(x[i], w[i], g[i])
+    return dx, dw
+
+
+def _sums(a: Array) -> Array:
+    """The sums over the last axis, which stays: products of the core with ones, which ascend."""
+    rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+    return _core.linear_forward(rows, np.ones((1, a.shape[-1]), a.dtype)).reshape(*a.shape[:-1], 1)

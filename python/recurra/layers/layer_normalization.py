@@ -1,0 +1,84 @@
+"""Layer normalization."""
+
+import math
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from recurra import checks
+from recurra.autograd import Operand, Tensor, as_tensor, fused_node
+from recurra.layers.normalization import check_affine, standardized
+from recurra.module import Module, Parameter
+from recurra.results import Array
+
+
+class LayerNorm(Module):
+    """Zero mean and unit variance over the last axis (Ba et al. 2016): (..., F) to (..., F).
+
+        y = (x - mean) / sqrt(variance + eps) * weight + bias
+
+    `weight` (F,) starts at one and `bias` (F,) at zero; `elementwise_affine=False` has neither,
+    `bias=False` no bias. Every vector is normalized alone, so padding needs no mask. Sums are
+    NumPy's.
+
+    >>> import numpy as np
+    >>> import recurra
+    >>> recurra.LayerNorm(2)(np.array([[1.0, 3.0]], np.float32)).data.round(3)
+    array([[-1.,  1.]], dtype=float32)
+    """
+
+    weight: Parameter | None
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        features: int,
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.features = checks.size("LayerNorm", "features", features)
+        self.eps = checks.within("LayerNorm", "eps", eps, 0)
+        self.dtype = checks.float_dtype("LayerNorm", dtype)
+        affine = bool(elementwise_affine)
+        self.weight = Parameter(np.ones(self.features, self.dtype)) if affine else None
+        self.bias = Parameter(np.zeros(self.features, self.dtype)) if affine and bias else None
+
+    def forward(self, x: Tensor | Array) -> Tensor:
+        """x (..., F), a tensor or an array of the layer's dtype."""
+        x = as_tensor("LayerNorm", "x", x, self.dtype)
+        if x.shape[-1:] != (self.features,):
+            raise ValueError(
+                f"LayerNorm: x: expected shape (..., F) = (..., {self.features}), got {x.shape}"
+            )
+        return layer_norm(x, self.weight, self.bias, self.eps)
+
+    def describe(self) -> str:
+        affine = "" if self.weight is not None else ", elementwise_affine=False"
+        no_bias = ", bias=False" if self.weight is not None and self.bias is None else ""
+        return f"{self.features}{affine}{no_bias}"
+
+
+def layer_norm(
+    x: Operand, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """x (..., F) normalized over F, times `weight` (F,), plus `bias` (F,): see `LayerNorm`.
+
+    >>> import numpy as np
+    >>> from recurra.layers import layer_norm
+    >>> layer_norm(np.array([[1.0, 3.0]]), eps=0).data
+    array([[-1.,  1.]])
+    """
+    x = as_tensor("layer_norm", "x", x)
+    check_affine("layer_norm", x, weight, bias)
+    eps = checks.within("layer_norm", "eps", eps, 0)
+    rows = np.ascontiguousarray(x.data).reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    result = standardized(rows, 1, weight, bias, eps)
+
+    def backward(g: Array) -> list[Array]:
+        dx, *affine = result.backward(g.reshape(rows.shape))
+        return [dx.reshape(x.shape), *affine]
+
+    parents = [parent for parent in (x, weight, bias) if parent is not None]
+    return fused_node("layer_norm", (result.y.reshape(x.shape),), parents, backward)[0]

@@ -1,0 +1,67 @@
+"""The linear map over the last axis, computed by the core."""
+
+import math
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from recurra import _core, checks, random
+from recurra.autograd import Operand, Tensor, as_tensor, fused_node
+from recurra.module import Module, Parameter
+from recurra.results import Array
+
+
+class Linear(Module):
+    """y = x W^T + b over the last axis: (..., I) to (..., O).
+
+    `weight` (O, I) and `bias` (O,), which is None with `bias=False`, start evenly spread within
+    1 / sqrt(I), as PyTorch's do.
+
+    >>> import numpy as np
+    >>> import recurra
+    >>> recurra.Linear(4, 2)(np.ones((3, 5, 4), np.float32)).shape
+    (3, 5, 2)
+    """
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.in_features = checks.size("Linear", "in_features", in_features)
+        self.out_features = checks.size("Linear", "out_features", out_features)
+        kind = checks.float_dtype("Linear", dtype)
+        bound = 1 / math.sqrt(self.in_features)
+        shape = (self.out_features, self.in_features)
+        self.weight = Parameter(random.uniform(shape, -bound, bound, kind))
+        self.bias = Parameter(random.uniform(shape[0], -bound, bound, kind)) if bias else None
+
+    def forward(self, x: Tensor | Array) -> Tensor:
+        """x (..., I), a tensor or an array of the layer's dtype, to (..., O)."""
+        return linear(x, self.weight, self.bias)
+
+    def describe(self) -> str:
+        no_bias = "" if self.bias is not None else ", bias=False"
+        return f"{self.in_features}, {self.out_features}{no_bias}"
+
+
+def linear(x: Operand, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (..., I) times the transpose of `weight` (O, I), plus `bias` (O,): (..., O)."""
+    x = as_tensor("linear", "x", x, weight.dtype)
+    outputs, inputs = weight.shape
+    if x.shape[-1:] != (inputs,):
+        raise ValueError(f"linear: x: expected shape (..., I) = (..., {inputs}), got {x.shape}")
+    rows, w = x.data.reshape(math.prod(x.shape[:-1]), inputs), weight.data
+    y = _core.linear_forward(rows, w, None if bias is None else bias.data)
+
+    def backward(g: Array) -> tuple[Array, ...]:
+        dx, dw, db = _core.linear_backward(rows, w, g.reshape(-1, outputs))
+        return (dx.reshape(x.shape), dw, db)[: len(parents)]
+
+    parents = [parent for parent in (x, weight, bias) if parent is not None]
+    return fused_node("linear", (y.reshape(*x.shape[:-1], outputs),), parents, backward)[0]

@@ -32,7 +32,9 @@ def test_each_group_has_its_own_settings() -> None:
     assert optimizer.params["a"].data.tolist() == [0.5]
     assert optimizer.params["b"].data.tolist() == [-0.5, 0]
     assert [dict(g)["weight_decay"] for g in optimizer.param_groups] == [0, 0.5]
-    assert optimizer.param_groups[1]["params"] == (optimizer.params["b"],)
+    assert optimizer.param_groups[1]["params"][0] is optimizer.params["b"]
+    settings = "{'lr': 1.0, 'momentum': 0.0, 'nesterov': False, 'weight_decay': 0.5}"
+    assert repr(optimizer.param_groups[1]) == f"Group(b: {settings})"
 
 
 def test_settings_may_be_assigned_for_one_group_or_all() -> None:
@@ -215,10 +217,10 @@ def test_bad_groups(params: Any, kind: type[Exception], text: str) -> None:
 )
 def test_bad_assignments_change_nothing(name: str, value: Any, text: str) -> None:
     optimizer = two()
-    before = dict(optimizer.param_groups[1])
+    before = dict(optimizer.param_groups[1].settings)
     with raises(ValueError, f"SGD: {text}"):
         optimizer.param_groups[1][name] = value
-    assert dict(optimizer.param_groups[1]) == before
+    assert optimizer.param_groups[1].settings == before
 
 
 def test_a_bad_value_for_all_groups_changes_none() -> None:

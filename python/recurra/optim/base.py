@@ -97,10 +97,10 @@ class Optimizer:
             _check_update(type(self).__name__, name, parameter, grad)
         for name, parameter, grad, group in ready:
             if name not in self._state:
-                self._state[name] = self.fresh_state(parameter, group)
+                self._state[name] = self.fresh_state(parameter, group.settings)
             state = self._state[name]
             step = state["step"] + 1
-            self.update(parameter.data, grad, group.data, state, step)
+            self.update(parameter.data, grad, group.settings, state, step)
             state["step"] = step
             parameter.mark_updated()
 
@@ -154,7 +154,7 @@ class Optimizer:
     def _fresh_states(self, arrays: Arrays) -> dict[str, State]:
         """States to be filled, for the parameters that a saved state knows."""
         fresh = {
-            name: self.fresh_state(parameter, group)
+            name: self.fresh_state(parameter, group.settings)
             for group in self.param_groups
             for name, parameter in group.params.items()
         }

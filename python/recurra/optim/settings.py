@@ -1,8 +1,7 @@
 """Options of optimizers, and the groups of parameters that have their own."""
 
 import math
-from collections import UserDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import numpy as np
@@ -89,7 +88,7 @@ def _pair(operation: str, betas: Any) -> tuple[float, float]:
     raise ValueError(f"{operation}: betas: expected two numbers, got {betas!r}")
 
 
-class Group(UserDict[str, Any]):
+class Group(MutableMapping[str, Any]):
     """Parameters that share settings: `group["lr"] = 0.1` is refused where the optimizer would be.
 
     `params` has the tensors by name, `group["params"]` the tensors.
@@ -99,22 +98,33 @@ class Group(UserDict[str, Any]):
         self, optimizer: "Optimizer", params: Mapping[str, Tensor], settings: Mapping[str, Any]
     ) -> None:
         self.params = dict(params)
-        self._optimizer = optimizer
-        super().__init__()
-        self.data = {"params": tuple(self.params.values()), **settings}
+        self.settings = dict(settings)
         self.initial_lr: float | None = None
         """What the first schedule found as `lr`: the base of all of them."""
+        self._optimizer = optimizer
+
+    def __getitem__(self, name: str) -> Any:
+        return [*self.params.values()] if name == "params" else self.settings[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self.data = self.changed({name: value})
+        self.settings = self.changed({name: value})
 
     def __delitem__(self, name: str) -> None:
         kind = type(self._optimizer).__name__
         raise TypeError(f"{kind}: options: expected all of them to stay, got del {name!r}")
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(("params", *self.settings))
+
+    def __len__(self) -> int:
+        return 1 + len(self.settings)
+
+    def __repr__(self) -> str:
+        return f"Group({', '.join(self.params)}: {self.settings})"
+
     def changed(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """What a group would have with other options, checked."""
-        optimizer, before = self._optimizer, self.data
+        optimizer, before = self._optimizer, self.settings
         after = before | checked(type(optimizer), options)
         optimizer.check(after)
         if optimizer.moments(after) != optimizer.moments(before):

@@ -55,8 +55,11 @@ impl<'py, const M: usize, const K: usize> Arrays<'_, 'py, M, K> {
         all.extend(others.iter().map(|(argument, array)| (*argument, array)));
         alike(self.operation, &all)?;
         // SAFETY: `alike` found the arrays apart.
-        let (p, mut slices) = unsafe { (elements_mut(&param)?, all_elements_mut(&others)?) };
-        let (g, mut slices) = (elements(&grad)?, slices.drain(..));
+        let p = unsafe { elements_mut(&param)? };
+        // SAFETY: as above.
+        let slices = others.iter().map(|(_, array)| unsafe { elements_mut(array) });
+        let mut slices = slices.collect::<PyResult<Vec<_>>>()?.into_iter();
+        let g = elements(&grad)?;
         let moments = std::array::from_fn(|_| slices.next().unwrap_or_default());
         let optional = self.optional.map(|(_, object)| object.and_then(|_| slices.next()));
         Ok(py.detach(|| step(p, g, moments, optional, threads))?)
@@ -82,17 +85,6 @@ impl<'py, const M: usize, const K: usize> Arrays<'_, 'py, M, K> {
     fn like(&self) -> String {
         format!("{} has", self.param.0)
     }
-}
-
-/// The elements of several arrays.
-///
-/// # Safety
-/// As of `elements_mut`, for each.
-unsafe fn all_elements_mut<'a, T: Number>(
-    arrays: &'a [(&str, Array<'_, T>)],
-) -> PyResult<Vec<&'a mut [T]>> {
-    // SAFETY: the caller vouches for each.
-    arrays.iter().map(|(_, array)| unsafe { elements_mut(array) }).collect()
 }
 
 #[pyfunction]

@@ -22,6 +22,7 @@ __all__ = [
     "backward",
     "blend_",
     "clamp_",
+    "cos",
     "cross_entropy",
     "deserialize_safetensors",
     "embedding_backward",
@@ -35,6 +36,7 @@ __all__ = [
     "linear_forward",
     "lion_step",
     "nadam_step",
+    "pow",
     "radam_step",
     "rmsprop_step",
     "scale_",
@@ -298,6 +300,10 @@ def clamp_(array: Array, limit: float, n_threads: int | None = None) -> None:
 
 def blend_(average: Array, values: ArrayLike, weight: float, n_threads: int | None = None) -> None:
     """`average += weight * (values - average)`, in place."""
+
+def pow(base: float, exponent: float) -> float: ...
+def cos(x: float) -> float:
+    """As `pow`, and unlike Python's: the same bits on every machine."""
 
 # ---- files
 

@@ -14,7 +14,9 @@
 0.0
 
 All but `ReduceLROnPlateau` are functions of the number of steps: `schedule.rates(count)` tells any
-of them beforehand, and training that goes on from `state_dict` has the same rates to the bit.
+of them beforehand, training that goes on from `state_dict` has the same rates to the bit, and so
+has every machine. Load an optimizer's state when its schedule is there: what a schedule varies
+besides the rate (`OneCycleLR` the momentum) is taken over only then.
 """
 
 from recurra.schedules.base import Schedule as Schedule

@@ -4,7 +4,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
-from recurra import checks
+from recurra import _core, checks
 from recurra.optim.base import Optimizer
 from recurra.schedules.base import Schedule, an_optimizer
 
@@ -43,7 +43,7 @@ class StepLR(Schedule):
         super().__init__(optimizer)
 
     def rate(self, base: float, count: int, group: int) -> float:
-        return base * self.gamma ** (count // self.step_size)
+        return base * _core.pow(self.gamma, count // self.step_size)
 
 
 class MultiStepLR(Schedule):
@@ -65,7 +65,7 @@ class MultiStepLR(Schedule):
         super().__init__(optimizer)
 
     def rate(self, base: float, count: int, group: int) -> float:
-        return base * self.gamma ** bisect_right(self.milestones, count)
+        return base * _core.pow(self.gamma, bisect_right(self.milestones, count))
 
 
 class ExponentialLR(Schedule):
@@ -85,7 +85,7 @@ class ExponentialLR(Schedule):
         super().__init__(optimizer)
 
     def rate(self, base: float, count: int, group: int) -> float:
-        return base * self.gamma**count
+        return base * _core.pow(self.gamma, count)
 
 
 class LinearLR(Schedule):
@@ -238,4 +238,4 @@ def ascending(operation: str, milestones: Sequence[int]) -> list[int]:
 
 def cosine(start: float, end: float, part: float) -> float:
     """From `start` to `end` along half a cosine, of which `part` is done."""
-    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
+    return end + (start - end) * (1 + _core.cos(math.pi * part)) / 2

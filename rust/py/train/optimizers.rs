@@ -1,4 +1,4 @@
-//! The optimizers' steps, and averages of weights: all change arrays in place.
+//! The optimizers' steps, averages of weights, and what schedules are made of.
 
 use pyo3::prelude::*;
 
@@ -74,16 +74,16 @@ impl<'py, const M: usize, const K: usize> Arrays<'_, 'py, M, K> {
     fn changed<T: Number>(
         &self, (argument, object): (&'static str, &Object<'py>),
     ) -> PyResult<Array<'py, T>> {
-        writable::<T>(object, Name { operation: self.operation, argument }, &self.like())
+        writable::<T>(object, Name { operation: self.operation, argument }, self.like())
     }
 
     fn grad<T: Number>(&self) -> PyResult<Array<'py, T>> {
         let (argument, object) = self.grad;
-        readable::<T>(object, Name { operation: self.operation, argument }, &self.like())
+        readable::<T>(object, Name { operation: self.operation, argument }, self.like())
     }
 
-    fn like(&self) -> String {
-        format!("{} has", self.param.0)
+    fn like(&self) -> &'static str {
+        if self.param.0 == "average" { "average has" } else { "param has" }
     }
 }
 
@@ -252,6 +252,18 @@ fn blend_<'py>(
     in_place!(arrays, |a, x, [], [], threads| optim::blend(a, x, weight, threads))
 }
 
+/// As the core raises the betas of its steps: the same bits on every machine.
+#[pyfunction]
+fn pow(base: f64, exponent: f64) -> f64 {
+    libm::pow(base, exponent)
+}
+
+/// The same bits on every machine.
+#[pyfunction]
+fn cos(x: f64) -> f64 {
+    libm::cos(x)
+}
+
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(sgd_step, module)?)?;
     module.add_function(wrap_pyfunction!(adam_step, module)?)?;
@@ -262,5 +274,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(adagrad_step, module)?)?;
     module.add_function(wrap_pyfunction!(adadelta_step, module)?)?;
     module.add_function(wrap_pyfunction!(lion_step, module)?)?;
-    module.add_function(wrap_pyfunction!(blend_, module)?)
+    module.add_function(wrap_pyfunction!(blend_, module)?)?;
+    module.add_function(wrap_pyfunction!(pow, module)?)?;
+    module.add_function(wrap_pyfunction!(cos, module)?)
 }

@@ -24,11 +24,11 @@ const COST: usize = 16;
 /// ```
 /// use recurra::optim::RmsProp;
 ///
-/// let (mut p, mut v) = ([1.0, 2.0], [0.0; 2]);
+/// let (mut p, mut v) = ([1.0_f64, 2.0], [0.0; 2]);
 /// let rmsprop = RmsProp { lr: 0.5, alpha: 0.75, ..RmsProp::default() };
 /// rmsprop.step(&mut p, &[3.0, 0.0], &mut v, None, None, None)?;
 /// assert_eq!(v, [2.25, 0.0]);
-/// assert!(p[0].abs() < 1e-8_f64 && p[1] == 2.0);
+/// assert!(p[0].abs() < 1e-8 && p[1] == 2.0);
 /// # Ok::<(), recurra::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -8,36 +8,14 @@ import numpy as np
 import pytest
 
 import recurra
+from optimizers import CASES, GOLDEN, feed, leaf, start
 from recurra import Tensor
 
-FOLDER = Path(__file__).parent / "golden"
-GOLDEN = np.load(FOLDER / "torch_optim.npz")
-CHARLM = np.load(FOLDER / "torch_charlm.npz")
-
-CASES: dict[str, Any] = {
-    "sgd": lambda p: recurra.SGD(p, lr=0.05),
-    "sgd_momentum": lambda p: recurra.SGD(p, lr=0.05, momentum=0.9),
-    "sgd_nesterov": lambda p: recurra.SGD(p, 0.05, momentum=0.9, nesterov=True, weight_decay=0.01),
-    "adam": lambda p: recurra.Adam(p, lr=0.01),
-    "adamw": lambda p: recurra.AdamW(p, lr=0.01, weight_decay=0.1),
-}
+CHARLM = np.load(Path(__file__).parent / "golden" / "torch_charlm.npz")
 
 
 def raises(kind: type[Exception], text: str) -> Any:
     return pytest.raises(kind, match="^" + re.escape(text) + "$")
-
-
-def leaf(*values: float, dtype: Any = np.float64) -> Tensor:
-    return Tensor(np.array(values, dtype), requires_grad=True)
-
-
-def start(name: str, dtype: Any = np.float64) -> list[Tensor]:
-    return [Tensor(GOLDEN[f"{name}/start{i}"].astype(dtype), requires_grad=True) for i in (0, 1)]
-
-
-def feed(name: str, params: list[Tensor], step: int) -> None:
-    for i, p in enumerate(params):
-        p.grad = GOLDEN[f"{name}/grads{i}"][step].astype(p.dtype)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-13), (np.float32, 1e-6)])
@@ -52,6 +30,19 @@ def test_golden(name: str, dtype: Any, tolerance: float) -> None:
             np.testing.assert_allclose(
                 p.data, GOLDEN[f"{name}/after{i}"][step], rtol=0, atol=tolerance
             )
+
+
+def test_every_optimizer_of_the_golden_numbers_is_here() -> None:
+    assert {key.split("/")[0] for key in GOLDEN if key.endswith("/grads0")} == set(CASES)
+
+
+def test_clip_value_golden() -> None:
+    params = [Tensor(np.zeros(s), requires_grad=True) for s in ((3, 4), (5,))]
+    for i, p in enumerate(params):
+        p.grad = GOLDEN[f"clip_value/grad{i}"].copy()
+    recurra.clip_grad_value(params, 1.0)
+    for i, p in enumerate(params):
+        np.testing.assert_array_equal(p.grad, GOLDEN[f"clip_value/clipped{i}"])
 
 
 def test_clip_golden() -> None:
@@ -124,6 +115,19 @@ class TestClip:
         text = "clip_grad_norm: max_norm: expected 0 <= max_norm < inf, got nan"
         with raises(ValueError, text):
             recurra.clip_grad_norm([leaf(1)], float("nan"))
+        text = "clip_grad_value: clip_value: expected 0 <= clip_value < inf, got -1"
+        with raises(ValueError, text):
+            recurra.clip_grad_value([leaf(1)], -1)
+
+    def test_values_that_are_no_numbers_stay(self) -> None:
+        p, q = leaf(0, 0, 0), leaf(0)
+        p.grad = np.array([np.nan, np.inf, -np.inf])
+        p.grad.flags.writeable = False
+        kept = p.grad
+        recurra.clip_grad_value([p, q], 2.0)
+        np.testing.assert_array_equal(p.grad, [np.nan, 2, -2])
+        assert np.isinf(kept[1])
+        assert q.grad is None
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -14,9 +14,15 @@ from recurra.results import Array
 __all__ = [
     "Saved",
     "Weights",
+    "adadelta_step",
+    "adagrad_step",
     "adam_step",
+    "adamax_step",
     "available_isas",
     "backward",
+    "blend_",
+    "clamp_",
+    "cos",
     "cross_entropy",
     "deserialize_safetensors",
     "embedding_backward",
@@ -28,6 +34,11 @@ __all__ = [
     "isa",
     "linear_backward",
     "linear_forward",
+    "lion_step",
+    "nadam_step",
+    "pow",
+    "radam_step",
+    "rmsprop_step",
     "scale_",
     "serialize_safetensors",
     "set_num_threads",
@@ -189,6 +200,7 @@ def adam_step(
     grad: ArrayLike,
     m: Array,
     v: Array,
+    v_max: Array | None,
     lr: float,
     beta1: float,
     beta2: float,
@@ -198,11 +210,110 @@ def adam_step(
     step: int,
     n_threads: int | None = None,
 ) -> None: ...
+def nadam_step(
+    param: Array,
+    grad: ArrayLike,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    momentum_decay: float,
+    decoupled: bool,
+    step: int,
+    mu_product: float,
+    n_threads: int | None = None,
+) -> float: ...
+def radam_step(
+    param: Array,
+    grad: ArrayLike,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
+    n_threads: int | None = None,
+) -> None: ...
+def adamax_step(
+    param: Array,
+    grad: ArrayLike,
+    m: Array,
+    u: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    step: int,
+    n_threads: int | None = None,
+) -> None: ...
+def rmsprop_step(
+    param: Array,
+    grad: ArrayLike,
+    v: Array,
+    average: Array | None,
+    momentum_buffer: Array | None,
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+    centered: bool,
+    n_threads: int | None = None,
+) -> None: ...
+def adagrad_step(
+    param: Array,
+    grad: ArrayLike,
+    sum: Array,
+    lr: float,
+    lr_decay: float,
+    eps: float,
+    weight_decay: float,
+    step: int,
+    n_threads: int | None = None,
+) -> None: ...
+def adadelta_step(
+    param: Array,
+    grad: ArrayLike,
+    v: Array,
+    u: Array,
+    lr: float,
+    rho: float,
+    eps: float,
+    weight_decay: float,
+    n_threads: int | None = None,
+) -> None: ...
+def lion_step(
+    param: Array,
+    grad: ArrayLike,
+    m: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    weight_decay: float,
+    n_threads: int | None = None,
+) -> None: ...
 def grad_norm(grads: Sequence[ArrayLike], n_threads: int | None = None) -> float:
     """The 2-norm of all arrays together."""
 
 def scale_(array: Array, factor: float, n_threads: int | None = None) -> None:
     """Multiplies the elements in place; C or Fortran order."""
+
+def clamp_(array: Array, limit: float, n_threads: int | None = None) -> None:
+    """Brings the elements into -limit..limit in place; C or Fortran order."""
+
+def blend_(average: Array, values: ArrayLike, weight: float, n_threads: int | None = None) -> None:
+    """`average += weight * (values - average)`, in place."""
+
+def pow(base: float, exponent: float) -> float: ...
+def cos(x: float) -> float:
+    """As `pow`, and unlike Python's: the same bits on every machine."""
 
 # ---- files
 

@@ -1,9 +1,9 @@
-//! Adam and AdamW.
+//! Adam, AdamW and AMSGrad.
 
 use crate::error::Result;
-use crate::optim::{Update, same_length, update_all, within, without_tiny};
+use crate::optim::parts::{Average, Decay, correction, moved, root};
+use crate::optim::{Update, counted, same_length, update_all, within};
 use crate::parallel::threads_for;
-use crate::shape::refuse;
 use crate::simd::{Element, Lanes};
 
 /// What an element costs in fused multiply-adds.
@@ -63,99 +63,104 @@ impl Adam {
         &self, param: &mut [T], grad: &[T], m: &mut [T], v: &mut [T], step: u64,
         threads: Option<usize>,
     ) -> Result<()> {
-        let operation = "adam_step";
-        self.check(operation, step)?;
         let n = param.len();
-        same_length(operation, "grad", n, grad.len())?;
-        same_length(operation, "m", n, m.len())?;
-        same_length(operation, "v", n, v.len())?;
-        let threads = threads_for(operation, threads, n.saturating_mul(COST))?;
+        let threads = self.check(n, grad.len(), [("m", m.len()), ("v", v.len())], step, threads)?;
         update_all(&self.moments::<T>(step), param, grad, [m, v], threads)
     }
 
-    fn check(&self, operation: &'static str, step: u64) -> Result<()> {
+    /// As `step`, for AMSGrad (Reddi, Kale and Kumar, On the Convergence of Adam and Beyond, 2018):
+    /// `moments` are m, v and the largest v so far, which stands in the place of v under the root.
+    ///
+    /// # Errors
+    /// As `step`.
+    pub fn amsgrad_step<T: Element>(
+        &self, param: &mut [T], grad: &[T], moments: [&mut [T]; 3], step: u64,
+        threads: Option<usize>,
+    ) -> Result<()> {
+        let [m, v, v_max] = &moments;
+        let lengths = [("m", m.len()), ("v", v.len()), ("v_max", v_max.len())];
+        let threads = self.check(param.len(), grad.len(), lengths, step, threads)?;
+        update_all(&self.moments::<T>(step), param, grad, moments, threads)
+    }
+
+    /// Refuses what is wrong; returns the number of threads.
+    fn check<const M: usize>(
+        &self, param: usize, grad: usize, moments: [(&'static str, usize); M], step: u64,
+        threads: Option<usize>,
+    ) -> Result<usize> {
+        let operation = "adam_step";
         within(operation, "lr", self.lr, f64::INFINITY)?;
         within(operation, "beta1", self.beta1, 1.0)?;
         within(operation, "beta2", self.beta2, 1.0)?;
         within(operation, "eps", self.eps, f64::INFINITY)?;
         within(operation, "weight_decay", self.weight_decay, f64::INFINITY)?;
-        match step {
-            0 => Err(refuse(operation, "step", "an integer from 1 on", "0")),
-            _ => Ok(()),
+        counted(operation, step)?;
+        same_length(operation, "grad", param, grad)?;
+        for (name, length) in moments {
+            same_length(operation, name, param, length)?;
         }
+        threads_for(operation, threads, param.saturating_mul(COST))
     }
 
     /// The numbers of one step. Both corrections are moved out of the quotient, which saves a
     /// division: `(m / c1) / (sqrt(v / c2) + eps) = (sqrt(c2) / c1) m / (sqrt(v) + sqrt(c2) eps)`.
     fn moments<T: Element>(&self, step: u64) -> Moments<T> {
-        let correction = |beta: f64| 1.0 - libm::pow(beta, step as f64);
-        let root = correction(self.beta2).sqrt();
-        let through_gradient = if self.decoupled { 0.0 } else { self.weight_decay };
-        let direct = if self.decoupled { self.lr * self.weight_decay } else { 0.0 };
-        let number = T::from_f64;
+        let scale = correction(self.beta2, step).sqrt();
         Moments {
-            beta: [number(self.beta1), number(self.beta2)],
-            rest: [number(1.0 - self.beta1), number(1.0 - self.beta2)],
-            weight_decay: number(through_gradient),
-            keep: number(1.0 - direct),
-            step: number(self.lr * root / correction(self.beta1)),
-            eps: number(self.eps * root),
-            tiny: T::TINY * number(SQUARE),
+            decay: Decay::new(self.decoupled, self.lr, self.weight_decay),
+            averages: [Average::new(self.beta1), Average::of_squares(self.beta2)],
+            rate: T::from_f64(self.lr * scale / correction(self.beta1, step)),
+            eps: T::from_f64(self.eps * scale),
         }
     }
 }
 
-/// A second moment is a square, and its root meets an `eps` that may be small: it may become a
-/// good deal smaller than a first moment before it counts as zero. 2^-28
-const SQUARE: f64 = 1.0 / (1u64 << 28) as f64;
-
 /// The numbers of a step in the parameter's precision.
 struct Moments<T> {
-    beta: [T; 2],
-    rest: [T; 2],
-    weight_decay: T,
-    /// What decoupled decay leaves of the parameter.
-    keep: T,
-    step: T,
+    decay: Decay<T>,
+    averages: [Average<T>; 2],
+    rate: T,
     eps: T,
-    /// Second moments below become zero.
-    tiny: T,
 }
 
 impl<T: Element> Update<T, 2> for Moments<T> {
     #[inline(always)]
     fn update<L: Lanes<T>>(&self, l: L, p: L::V, g: L::V, [m, v]: [L::V; 2]) -> (L::V, [L::V; 2]) {
-        let [beta1, beta2] = [l.splat(self.beta[0]), l.splat(self.beta[1])];
-        let [rest1, rest2] = [l.splat(self.rest[0]), l.splat(self.rest[1])];
-        // Without decay nothing is added: zero times an infinite parameter would be NaN.
-        let g = match self.weight_decay == T::default() {
-            true => g,
-            false => l.fma(l.splat(self.weight_decay), p, g),
-        };
-        let p = l.mul(p, l.splat(self.keep));
-        let m = without_tiny(l, l.fma(beta1, m, l.mul(rest1, g)), T::TINY);
-        let v = without_tiny(l, l.fma(beta2, v, l.mul(l.mul(rest2, g), g)), self.tiny);
-        let direction = l.div(m, l.add(l.sqrt(v), l.splat(self.eps)));
-        (l.fma(l.splat(-self.step), direction, p), [m, v])
+        let (p, g) = self.decay.of(l, p, g);
+        let m = self.averages[0].with(l, m, g);
+        let v = self.averages[1].with_square(l, v, g);
+        (moved(l, p, self.rate, l.div(m, root(l, v, self.eps))), [m, v])
+    }
+}
+
+impl<T: Element> Update<T, 3> for Moments<T> {
+    #[inline(always)]
+    fn update<L: Lanes<T>>(
+        &self, l: L, p: L::V, g: L::V, [m, v, most]: [L::V; 3],
+    ) -> (L::V, [L::V; 3]) {
+        let (p, g) = self.decay.of(l, p, g);
+        let m = self.averages[0].with(l, m, g);
+        let v = self.averages[1].with_square(l, v, g);
+        // A NaN in v stays there, and comes out of this: it is the second operand.
+        let most = l.max(most, v);
+        (moved(l, p, self.rate, l.div(m, root(l, most, self.eps))), [m, v, most])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parallel::WORTH_SPLITTING;
-    use crate::testing::{numbers, on_every_isa};
+    use crate::optim::testing::{Stepper, follows_the_formula, refusal, same_bits_everywhere};
 
-    fn naive(a: &Adam, p: &mut [f64], g: &[f64], m: &mut [f64], v: &mut [f64], t: i32) {
-        for i in 0..p.len() {
-            let g = if a.decoupled { g[i] } else { g[i] + a.weight_decay * p[i] };
-            if a.decoupled {
-                p[i] -= a.lr * a.weight_decay * p[i];
-            }
-            m[i] = a.beta1 * m[i] + (1.0 - a.beta1) * g;
-            v[i] = a.beta2 * v[i] + (1.0 - a.beta2) * g * g;
-            let (m, v) = (m[i] / (1.0 - a.beta1.powi(t)), v[i] / (1.0 - a.beta2.powi(t)));
-            p[i] -= a.lr * m / (v.sqrt() + a.eps);
+    fn stepper<T: Element>(o: Adam) -> impl Stepper<T, 2> {
+        move |p: &mut [T], g: &[T], [m, v]: [&mut [T]; 2], t, threads| {
+            o.step(p, g, m, v, t, threads)
+        }
+    }
+
+    fn amsgrad<T: Element>(o: Adam) -> impl Stepper<T, 3> {
+        move |p: &mut [T], g: &[T], moments: [&mut [T]; 3], t, threads| {
+            o.amsgrad_step(p, g, moments, t, threads)
         }
     }
 
@@ -165,46 +170,43 @@ mod tests {
         [adam, decayed, Adam { decoupled: true, ..decayed }, Adam { beta1: 0.0, eps: 1e-2, ..adam }]
     }
 
-    /// Three steps: the parameter and its moments.
-    fn run<T: Element>(adam: &Adam, n: usize, threads: usize) -> [Vec<T>; 3] {
-        let mut p = numbers::<T>(1, n, 1).into_raw_vec_and_offset().0;
-        let (mut m, mut v) = (vec![T::default(); n], vec![T::default(); n]);
-        for step in 1..4 {
-            let g = numbers::<T>(1, n, step + 1);
-            let g = g.as_slice().unwrap();
-            adam.step(&mut p, g, &mut m, &mut v, step, Some(threads)).unwrap();
+    /// `largest` takes the new second moment, and returns what stands in its place.
+    fn naive(
+        o: Adam, p: &mut f64, g: f64, [m, v]: [&mut f64; 2], t: i32,
+        largest: impl FnOnce(f64) -> f64,
+    ) {
+        let g = if o.decoupled { g } else { g + o.weight_decay * *p };
+        if o.decoupled {
+            *p -= o.lr * o.weight_decay * *p;
         }
-        [p, m, v]
+        *m = o.beta1 * *m + (1.0 - o.beta1) * g;
+        *v = o.beta2 * *v + (1.0 - o.beta2) * g * g;
+        let (m, v) = (*m / (1.0 - o.beta1.powi(t)), largest(*v) / (1.0 - o.beta2.powi(t)));
+        *p -= o.lr * m / (v.sqrt() + o.eps);
     }
 
     #[test]
     fn steps_are_those_of_the_formulas() {
-        for adam in kinds() {
-            let n = 37;
-            let got = run::<f64>(&adam, n, 1);
-            let mut p = numbers::<f64>(1, n, 1).into_raw_vec_and_offset().0;
-            let (mut m, mut v) = (vec![0.0; n], vec![0.0; n]);
-            for step in 1..4 {
-                let g = numbers::<f64>(1, n, step as u64 + 1);
-                naive(&adam, &mut p, g.as_slice().unwrap(), &mut m, &mut v, step);
-            }
-            for (got, expected) in got.iter().zip([p, m, v]) {
-                assert!(got.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-14), "{adam:?}");
-            }
+        for o in kinds() {
+            let name = format!("{o:?}");
+            follows_the_formula(&name, stepper(o), |p, g, [m, v], t| {
+                naive(o, p, g, [m, v], t, |v| v);
+            });
+            let forgetful = Adam { beta2: 0.1, ..o };
+            follows_the_formula(&name, amsgrad(forgetful), |p, g, [m, v, most], t| {
+                naive(forgetful, p, g, [m, v], t, |v| {
+                    *most = most.max(v);
+                    *most
+                });
+            });
         }
     }
 
     #[test]
     fn threads_and_instruction_sets_change_no_bit() {
-        const { assert!(200_001 * COST >= WORTH_SPLITTING) };
-        for adam in kinds() {
-            let expected = run::<f32>(&adam, 200_001, 1);
-            on_every_isa(|isa| {
-                for threads in [1, 2, 3] {
-                    let got = run::<f32>(&adam, 200_001, threads);
-                    assert_eq!(got, expected, "{adam:?} on {isa}, {threads} threads");
-                }
-            });
+        for o in kinds() {
+            same_bits_everywhere(&format!("{o:?}"), COST, stepper(o));
+            same_bits_everywhere(&format!("AMSGrad {o:?}"), COST, amsgrad(o));
         }
     }
 
@@ -225,20 +227,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_number_stays_the_largest() {
+        let mut moments = [[0.0_f32], [0.0], [9.0]];
+        let mut p = [1.0];
+        for (t, g) in [(1, f32::NAN), (2, 1.0)] {
+            let moments = moments.each_mut().map(|m| &mut m[..]);
+            Adam::default().amsgrad_step(&mut p, &[g], moments, t, None).unwrap();
+        }
+        assert!(moments[2][0].is_nan() && p[0].is_nan());
+    }
+
+    #[test]
     fn bad_arguments_are_refused() {
-        let text = |adam: Adam, lengths: [usize; 3], step: u64| {
-            let [g, mut m, mut v] = lengths.map(|n| vec![0.0; n]);
-            let error = adam.step(&mut [0.0; 2], &g, &mut m, &mut v, step, None);
-            error.unwrap_err().to_string()
-        };
-        let adam = Adam::default();
+        let o = Adam::default();
         let cases = [
-            (text(adam, [3, 2, 2], 1), "grad: expected shape of param = (2,), got (3,)"),
-            (text(adam, [2, 1, 2], 1), "m: expected shape of param = (2,), got (1,)"),
-            (text(adam, [2, 2, 0], 1), "v: expected shape of param = (2,), got (0,)"),
-            (text(adam, [2, 2, 2], 0), "step: expected an integer from 1 on, got 0"),
-            (text(Adam { beta2: 1.0, ..adam }, [2; 3], 1), "beta2: expected 0 <= beta2 < 1, got 1"),
-            (text(Adam { eps: -1.0, ..adam }, [2; 3], 1), "eps: expected 0 <= eps < inf, got -1"),
+            (refusal(stepper(o), [2; 2], 3, 1), "grad: expected shape of param = (2,), got (3,)"),
+            (refusal(stepper(o), [1, 2], 2, 1), "m: expected shape of param = (2,), got (1,)"),
+            (refusal(stepper(o), [2, 0], 2, 1), "v: expected shape of param = (2,), got (0,)"),
+            (
+                refusal(amsgrad(o), [2, 2, 1], 2, 1),
+                "v_max: expected shape of param = (2,), got (1,)",
+            ),
+            (refusal(stepper(o), [2; 2], 2, 0), "step: expected an integer from 1 on, got 0"),
+            (
+                refusal(stepper(Adam { beta2: 1.0, ..o }), [2; 2], 2, 1),
+                "beta2: expected 0 <= beta2 < 1, got 1",
+            ),
+            (
+                refusal(amsgrad(Adam { eps: -1.0, ..o }), [2; 3], 2, 1),
+                "eps: expected 0 <= eps < inf, got -1",
+            ),
         ];
         for (got, expected) in cases {
             assert_eq!(got, format!("adam_step: {expected}"));

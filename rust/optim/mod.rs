@@ -1,15 +1,34 @@
-//! Optimizers: one pass over a parameter, in place, and what clipping by norm needs.
+//! Optimizers: one pass over a parameter, in place; what clipping needs, and averages of weights.
 //!
 //! A parameter, its gradient and its moments are slices of equal length. Hyperparameters are
 //! float64 and rounded to the parameter's precision once. Everything is element-wise or summed in
 //! a fixed order, so results have the same bits for every instruction set and number of threads.
 
+mod adadelta;
+mod adagrad;
 mod adam;
+mod adamax;
+mod blend;
+mod lion;
+mod nadam;
 mod norm;
+mod parts;
+mod radam;
+mod rmsprop;
 mod sgd;
+#[cfg(test)]
+mod testing;
 
+pub use adadelta::Adadelta;
+pub use adagrad::Adagrad;
 pub use adam::Adam;
-pub use norm::{scale, sum_of_squares};
+pub use adamax::Adamax;
+pub use blend::blend;
+pub use lion::Lion;
+pub use nadam::Nadam;
+pub use norm::{clamp, scale, sum_of_squares};
+pub use radam::Radam;
+pub use rmsprop::RmsProp;
 pub use sgd::Sgd;
 
 use crate::chunks::each;
@@ -101,4 +120,27 @@ fn within(operation: &'static str, argument: &'static str, value: f64, high: f64
     }
     let expected = format!("0 <= {argument} < {high}");
     Err(refuse(operation, argument, expected, value.to_string()))
+}
+
+/// A step's number.
+fn counted(operation: &'static str, step: u64) -> Result<()> {
+    match step {
+        0 => Err(refuse(operation, "step", "an integer from 1 on", "0")),
+        _ => Ok(()),
+    }
+}
+
+/// A moment that is there, as long as the parameter, with a certain hyperparameter and only then.
+fn given<T>(
+    operation: &'static str, argument: &'static str, with: &str, wanted: bool,
+    moment: Option<&[T]>, param: usize,
+) -> Result<()> {
+    match (wanted, moment) {
+        (true, None) => Err(refuse(operation, argument, format!("an array with {with}"), "none")),
+        (false, Some(_)) => {
+            Err(refuse(operation, argument, format!("none without {with}"), "an array"))
+        }
+        (true, Some(moment)) => same_length(operation, argument, param, moment.len()),
+        (false, None) => Ok(()),
+    }
 }

@@ -1,7 +1,8 @@
-//! The norm of gradients, and scaling: clipping is `norm > limit`, then a factor for all.
+//! Clipping: the norm of gradients, scaling by a factor, and limits for each value.
 
 use crate::chunks::{each, zeros};
 use crate::error::Result;
+use crate::optim::within;
 use crate::parallel::threads_for;
 use crate::simd::Element;
 
@@ -93,6 +94,31 @@ pub fn scale<T: Element>(values: &mut [T], factor: f64, threads: Option<usize>) 
     })
 }
 
+/// Brings all `values` into `-limit..=limit`, in place; NaN stays.
+///
+/// ```
+/// let mut gradient = [3.0_f32, -0.5, -4.0];
+/// recurra::optim::clamp(&mut gradient, 1.0, None)?;
+/// assert_eq!(gradient, [1.0, -0.5, -1.0]);
+/// # Ok::<(), recurra::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Argument`](crate::Error::Argument) for a limit that is negative, infinite or NaN and a
+/// number of threads that is zero.
+pub fn clamp<T: Element>(values: &mut [T], limit: f64, threads: Option<usize>) -> Result<()> {
+    within("clamp_", "limit", limit, f64::INFINITY)?;
+    let threads = threads_for("clamp_", threads, values.len().saturating_mul(COST))?;
+    let (low, high) = (T::from_f64(-limit), T::from_f64(limit));
+    each(values.chunks_mut(CHUNK), threads, |_, values| {
+        for x in values {
+            *x = if *x > high { high } else { *x };
+            *x = if *x < low { low } else { *x };
+        }
+        Ok(())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,5 +157,22 @@ mod tests {
             scale(after.as_slice_mut().unwrap(), 0.3, Some(threads)).unwrap();
             assert_eq!(after, before.map(|x| x * 0.3));
         }
+    }
+
+    #[test]
+    fn limits_hold_for_each_value_and_nan_is_seen() {
+        const { assert!(400_000 * COST >= WORTH_SPLITTING) };
+        let before = numbers::<f32>(1, 400_000, 2);
+        for threads in [1, 2, 3] {
+            let mut after = before.clone();
+            clamp(after.as_slice_mut().unwrap(), 0.3, Some(threads)).unwrap();
+            assert_eq!(after, before.map(|x| x.clamp(-0.3, 0.3)));
+        }
+        let mut values = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0];
+        clamp(&mut values, 2.0, None).unwrap();
+        assert!(values[0].is_nan());
+        assert_eq!(values[1..], [2.0, -2.0, 0.0]);
+        let text = clamp(&mut values, f64::NAN, None).unwrap_err().to_string();
+        assert_eq!(text, "clamp_: limit: expected 0 <= limit < inf, got NaN");
     }
 }

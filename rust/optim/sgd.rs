@@ -1,7 +1,8 @@
 //! Stochastic gradient descent.
 
 use crate::error::Result;
-use crate::optim::{Update, same_length, update_all, within, without_tiny};
+use crate::optim::parts::{Decay, moved};
+use crate::optim::{Update, given, same_length, update_all, within, without_tiny};
 use crate::parallel::threads_for;
 use crate::shape::refuse;
 use crate::simd::{Element, Lanes};
@@ -53,42 +54,33 @@ impl Sgd {
         threads: Option<usize>,
     ) -> Result<()> {
         let operation = "sgd_step";
-        self.check(operation, momentum_buffer.is_some())?;
+        self.check(operation)?;
+        let (buffer, n) = (momentum_buffer, param.len());
+        let has_momentum = self.momentum > 0.0;
+        given(operation, "momentum_buffer", "momentum", has_momentum, buffer.as_deref(), n)?;
         same_length(operation, "grad", param.len(), grad.len())?;
         let threads = threads_for(operation, threads, param.len().saturating_mul(COST))?;
         let update = Descent {
             lr: T::from_f64(self.lr),
             momentum: T::from_f64(self.momentum),
-            weight_decay: T::from_f64(self.weight_decay),
+            decay: Decay::new(false, self.lr, self.weight_decay),
             nesterov: self.nesterov,
             first,
         };
-        match momentum_buffer {
+        match buffer {
             None => update_all(&update, param, grad, [], threads),
-            Some(buffer) => {
-                same_length(operation, "momentum_buffer", param.len(), buffer.len())?;
-                update_all(&update, param, grad, [buffer], threads)
-            }
+            Some(buffer) => update_all(&update, param, grad, [buffer], threads),
         }
     }
 
-    fn check(&self, operation: &'static str, buffer: bool) -> Result<()> {
+    fn check(&self, operation: &'static str) -> Result<()> {
         within(operation, "lr", self.lr, f64::INFINITY)?;
         within(operation, "momentum", self.momentum, f64::INFINITY)?;
         within(operation, "weight_decay", self.weight_decay, f64::INFINITY)?;
-        let has_momentum = self.momentum > 0.0;
-        if self.nesterov && !has_momentum {
+        if self.nesterov && self.momentum == 0.0 {
             return Err(refuse(operation, "nesterov", "false without momentum", "true"));
         }
-        match (has_momentum, buffer) {
-            (true, false) => {
-                Err(refuse(operation, "momentum_buffer", "an array with momentum", "none"))
-            }
-            (false, true) => {
-                Err(refuse(operation, "momentum_buffer", "none without momentum", "an array"))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -96,31 +88,16 @@ impl Sgd {
 struct Descent<T> {
     lr: T,
     momentum: T,
-    weight_decay: T,
+    decay: Decay<T>,
     nesterov: bool,
     first: bool,
-}
-
-impl<T: Element> Descent<T> {
-    #[inline(always)]
-    fn decayed<L: Lanes<T>>(&self, l: L, p: L::V, g: L::V) -> L::V {
-        // Without decay nothing is added: zero times an infinite parameter would be NaN.
-        if self.weight_decay == T::default() {
-            return g;
-        }
-        l.fma(l.splat(self.weight_decay), p, g)
-    }
-
-    #[inline(always)]
-    fn moved<L: Lanes<T>>(&self, l: L, p: L::V, direction: L::V) -> L::V {
-        l.fma(l.splat(-self.lr), direction, p)
-    }
 }
 
 impl<T: Element> Update<T, 0> for Descent<T> {
     #[inline(always)]
     fn update<L: Lanes<T>>(&self, l: L, p: L::V, g: L::V, _: [L::V; 0]) -> (L::V, [L::V; 0]) {
-        (self.moved(l, p, self.decayed(l, p, g)), [])
+        let (p, g) = self.decay.of(l, p, g);
+        (moved(l, p, self.lr, g), [])
     }
 }
 
@@ -128,11 +105,11 @@ impl<T: Element> Update<T, 1> for Descent<T> {
     #[inline(always)]
     fn update<L: Lanes<T>>(&self, l: L, p: L::V, g: L::V, [v]: [L::V; 1]) -> (L::V, [L::V; 1]) {
         let momentum = l.splat(self.momentum);
-        let g = self.decayed(l, p, g);
+        let (p, g) = self.decay.of(l, p, g);
         let v = if self.first { g } else { l.fma(momentum, v, g) };
         let v = without_tiny(l, v, T::TINY);
         let direction = if self.nesterov { l.fma(momentum, v, g) } else { v };
-        (self.moved(l, p, direction), [v])
+        (moved(l, p, self.lr, direction), [v])
     }
 }
 

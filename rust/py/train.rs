@@ -1,22 +1,5 @@
-//! What training needs besides recurrent layers: the linear map, the embedding, cross entropy,
-//! optimizers and clipping.
-
-mod inplace;
-
-use ndarray::{Ix1, Ix2};
-use numpy::{PyUntypedArray, PyUntypedArrayMethods};
-use pyo3::prelude::*;
-
-use super::arrays::{
-    Name, Number, Precision, array, empty, integers, optional, precision, required, threads, typed,
-    view, view_mut,
-};
-use crate::optim::{Adam, Sgd};
-use crate::{embedding, linear, optim};
-use inplace::{alike, elements, elements_mut, readable, untyped, writable, writable_in_any_order};
-
-type Object<'py> = Bound<'py, PyAny>;
-type Untyped<'py> = Bound<'py, PyUntypedArray>;
+//! What training needs besides recurrent layers: the linear map, the embedding, cross entropy;
+//! optimizers and clipping below.
 
 /// Calls a generic function with the precision of `$array`, which is `$argument`.
 macro_rules! with_precision_of {
@@ -28,8 +11,23 @@ macro_rules! with_precision_of {
     };
 }
 
-// After the macro, which it uses.
+mod clipping;
 mod cross_entropy;
+mod inplace;
+mod optimizers;
+
+use ndarray::{Ix1, Ix2};
+use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+
+use super::arrays::{
+    Name, Number, Precision, array, empty, integers, optional, precision, required, threads, typed,
+    view, view_mut,
+};
+use crate::{embedding, linear};
+
+type Object<'py> = Bound<'py, PyAny>;
+type Untyped<'py> = Bound<'py, PyUntypedArray>;
 
 /// The number of threads that a call asks for.
 fn asked(operation: &'static str, n: Option<&Object<'_>>) -> PyResult<Option<usize>> {
@@ -140,134 +138,12 @@ fn embedding_gradient<'py, T: Number>(
     Ok(gradient.into_any())
 }
 
-#[pyfunction]
-#[pyo3(signature = (
-    param, grad, momentum_buffer, lr, momentum, weight_decay, nesterov, first, n_threads=None
-))]
-#[allow(clippy::too_many_arguments)]
-fn sgd_step<'py>(
-    param: &Object<'py>, grad: &Object<'py>, momentum_buffer: Option<&Object<'py>>, lr: f64,
-    momentum: f64, weight_decay: f64, nesterov: bool, first: bool, n_threads: Option<&Object<'py>>,
-) -> PyResult<()> {
-    let operation = "sgd_step";
-    let param = untyped(param, Name { operation, argument: "param" })?;
-    let sgd = Sgd { lr, momentum, weight_decay, nesterov };
-    let threads = asked(operation, n_threads)?;
-    let buffer = momentum_buffer;
-    with_precision_of!(
-        &param,
-        operation,
-        "param",
-        run_sgd(&param, grad, buffer, sgd, first, threads)
-    )
-}
-
-fn run_sgd<'py, T: Number>(
-    param: &Untyped<'py>, grad: &Object<'py>, buffer: Option<&Object<'py>>, sgd: Sgd, first: bool,
-    threads: Option<usize>,
-) -> PyResult<()> {
-    let name = |argument| Name { operation: "sgd_step", argument };
-    let param = writable::<T>(param, name("param"), "param has")?;
-    let grad = readable::<T>(grad, name("grad"), "param has")?;
-    let buffer =
-        buffer.map(|b| writable::<T>(b, name("momentum_buffer"), "param has")).transpose()?;
-    let mut arrays = vec![("param", &param), ("grad", &grad)];
-    arrays.extend(buffer.as_ref().map(|b| ("momentum_buffer", b)));
-    alike("sgd_step", &arrays)?;
-    // SAFETY: `alike` found the arrays apart.
-    let (p, b) =
-        unsafe { (elements_mut(&param)?, buffer.as_ref().map(|b| elements_mut(b)).transpose()?) };
-    let g = elements(&grad)?;
-    Ok(param.py().detach(|| sgd.step(p, g, b, first, threads))?)
-}
-
-#[pyfunction]
-#[pyo3(signature = (
-    param, grad, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, step, n_threads=None
-))]
-#[allow(clippy::too_many_arguments)]
-fn adam_step<'py>(
-    param: &Object<'py>, grad: &Object<'py>, m: &Object<'py>, v: &Object<'py>, lr: f64, beta1: f64,
-    beta2: f64, eps: f64, weight_decay: f64, decoupled: bool, step: u64,
-    n_threads: Option<&Object<'py>>,
-) -> PyResult<()> {
-    let operation = "adam_step";
-    let param = untyped(param, Name { operation, argument: "param" })?;
-    let adam = Adam { lr, beta1, beta2, eps, weight_decay, decoupled };
-    let threads = asked(operation, n_threads)?;
-    with_precision_of!(
-        &param,
-        operation,
-        "param",
-        run_adam(&param, grad, [m, v], adam, step, threads)
-    )
-}
-
-fn run_adam<'py, T: Number>(
-    param: &Untyped<'py>, grad: &Object<'py>, moments: [&Object<'py>; 2], adam: Adam, step: u64,
-    threads: Option<usize>,
-) -> PyResult<()> {
-    let name = |argument| Name { operation: "adam_step", argument };
-    let param = writable::<T>(param, name("param"), "param has")?;
-    let grad = readable::<T>(grad, name("grad"), "param has")?;
-    let m = writable::<T>(moments[0], name("m"), "param has")?;
-    let v = writable::<T>(moments[1], name("v"), "param has")?;
-    alike("adam_step", &[("param", &param), ("grad", &grad), ("m", &m), ("v", &v)])?;
-    // SAFETY: `alike` found the arrays apart.
-    let [p, ms, vs] = unsafe { [elements_mut(&param)?, elements_mut(&m)?, elements_mut(&v)?] };
-    let g = elements(&grad)?;
-    Ok(param.py().detach(|| adam.step(p, g, ms, vs, step, threads))?)
-}
-
-#[pyfunction]
-#[pyo3(signature = (grads, n_threads=None))]
-fn grad_norm<'py>(grads: Vec<Object<'py>>, n_threads: Option<&Object<'py>>) -> PyResult<f64> {
-    let operation = "grad_norm";
-    let threads = asked(operation, n_threads)?;
-    let mut sum = 0.0;
-    for grad in &grads {
-        let grad = array(grad, Name { operation, argument: "grads" })?;
-        sum += with_precision_of!(&grad, operation, "grads", squares(&grad, threads))?;
-    }
-    Ok(f64::sqrt(sum))
-}
-
-fn squares<T: Number>(grad: &Untyped<'_>, threads: Option<usize>) -> PyResult<f64> {
-    let name = Name { operation: "grad_norm", argument: "grads" };
-    let grad = readable::<T>(grad, name, "it has")?;
-    let values = elements(&grad)?;
-    Ok(grad.py().detach(|| optim::sum_of_squares(values, threads))?)
-}
-
-#[pyfunction]
-#[pyo3(signature = (array, factor, n_threads=None))]
-fn scale_<'py>(array: &Object<'py>, factor: f64, n_threads: Option<&Object<'py>>) -> PyResult<()> {
-    let operation = "scale_";
-    let array = untyped(array, Name { operation, argument: "array" })?;
-    with_precision_of!(
-        &array,
-        operation,
-        "array",
-        scaled(&array, factor, asked(operation, n_threads)?)
-    )
-}
-
-fn scaled<T: Number>(array: &Untyped<'_>, factor: f64, threads: Option<usize>) -> PyResult<()> {
-    let name = Name { operation: "scale_", argument: "array" };
-    let array = writable_in_any_order::<T>(array, name, "it has")?;
-    // SAFETY: there is only this slice.
-    let values = unsafe { elements_mut(&array)? };
-    Ok(array.py().detach(|| optim::scale(values, factor, threads))?)
-}
-
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(linear_forward, module)?)?;
     module.add_function(wrap_pyfunction!(linear_backward, module)?)?;
     module.add_function(wrap_pyfunction!(embedding_forward, module)?)?;
     module.add_function(wrap_pyfunction!(embedding_backward, module)?)?;
     module.add_function(wrap_pyfunction!(cross_entropy::cross_entropy, module)?)?;
-    module.add_function(wrap_pyfunction!(sgd_step, module)?)?;
-    module.add_function(wrap_pyfunction!(adam_step, module)?)?;
-    module.add_function(wrap_pyfunction!(grad_norm, module)?)?;
-    module.add_function(wrap_pyfunction!(scale_, module)?)
+    clipping::register(module)?;
+    optimizers::register(module)
 }

@@ -1,4 +1,4 @@
-"""Make torch_layers.npz, torch_charlm.npz and torch_optim.npz with PyTorch.
+"""Make torch_layers.npz and torch_charlm.npz with PyTorch.
 
     python make_torch.py OUT_DIR            recompute the numbers for the inputs stored beside this
                                             file, print how far they are from the stored ones
@@ -15,9 +15,6 @@ torch_charlm.npz   Embedding, 2-layer LSTM, Linear; Adam(lr=0.02), gradients cli
     steps over ids (B, 4*T + 1): step k takes window k % 4 of T = 9 symbols, the state is carried
     from window to window, its gradient is not, and a pass of 4 windows starts from zeros.
     start/NAME, end/NAME: the parameters; losses (40,), grad_norms (40,) before clipping.
-torch_optim.npz    CASE/start0, start1: two parameters; CASE/grads0, grads1: 12 gradients;
-    CASE/after0, after1: the parameters after each step. clip_norm/grad0, grad1; total, clipped0,
-    clipped1.
 """
 
 import argparse
@@ -161,56 +158,6 @@ def answer_charlm(data: Arrays) -> Arrays:
     return out | {f"end/{name}": array(p) for name, p in model.named_parameters()}
 
 
-# --- Optimizers
-
-SHAPES = ((3, 4), (5,))
-OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, float]]] = {
-    "sgd": (torch.optim.SGD, {"lr": 0.05}),
-    "sgd_momentum": (torch.optim.SGD, {"lr": 0.05, "momentum": 0.9}),
-    "sgd_nesterov": (
-        torch.optim.SGD,
-        {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
-    ),
-    "adam": (torch.optim.Adam, {"lr": 0.01}),
-    "adamw": (torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.1}),
-}
-
-
-def draw_optim(rng: np.random.Generator) -> Arrays:
-    out = {}
-    for i, shape in enumerate(SHAPES):
-        for name in OPTIMIZERS:
-            out[f"{name}/start{i}"] = rng.normal(size=shape)
-            out[f"{name}/grads{i}"] = rng.normal(size=(12, *shape))
-        out[f"clip_norm/grad{i}"] = 3 * rng.normal(size=shape)
-    return out
-
-
-def answer_optim(data: Arrays) -> Arrays:
-    out: Arrays = {}
-    for name, (optimizer, options) in OPTIMIZERS.items():
-        parameters = [torch.nn.Parameter(torch.tensor(data[f"{name}/start{i}"])) for i in (0, 1)]
-        steps = optimizer(parameters, **options)
-        after: list[list[np.ndarray]] = [[], []]
-        for grads in zip(data[f"{name}/grads0"], data[f"{name}/grads1"], strict=True):
-            for p, grad in zip(parameters, grads, strict=True):
-                p.grad = torch.tensor(grad)
-            steps.step()
-            for p, seen in zip(parameters, after, strict=True):
-                seen.append(array(p))
-        out |= {f"{name}/after{i}": np.stack(seen) for i, seen in enumerate(after)}
-    return out | answer_clip(data)
-
-
-def answer_clip(data: Arrays) -> Arrays:
-    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in SHAPES]
-    for i, p in enumerate(parameters):
-        p.grad = torch.tensor(data[f"clip_norm/grad{i}"])
-    total = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-    out = {f"clip_norm/clipped{i}": array(p.grad) for i, p in enumerate(parameters)}
-    return out | {"clip_norm/total": array(total)}
-
-
 # --- All of them
 
 
@@ -227,7 +174,6 @@ def load(module: torch.nn.Module, data: Arrays, prefix: str) -> None:
 FILES: dict[str, tuple[Callable[[np.random.Generator], Arrays], Callable[[Arrays], Arrays]]] = {
     "torch_layers": (draw_layers, answer_layers),
     "torch_charlm": (draw_charlm, answer_charlm),
-    "torch_optim": (draw_optim, answer_optim),
 }
 
 

@@ -1,0 +1,273 @@
+//! Linear-chain conditional random fields (Lafferty, McCallum and Pereira 2001).
+//!
+//! The score of the tags `y_1 ... y_T` is `start(y_1) + sum of emissions_t(y_t) + sum of
+//! transitions(y_(t-1), y_t) + end(y_T)`, and their probability `e^score` over the sum of that for
+//! all sequences of tags. Letters: `B` rows, `T` steps, `K` tags. All sums are in float64.
+
+mod chain;
+mod viterbi;
+
+use ndarray::{ArrayView1, ArrayView2, ArrayView3, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3};
+use ndarray::{Axis, s};
+
+use crate::chunks::{each, reserved, zeros};
+use crate::error::{Error, Result};
+use crate::log_space::{padded, read};
+use crate::parallel::threads_for;
+use crate::shape::{equal, lengths, refuse, show};
+use crate::simd::{Element, Isa};
+use chain::{Row, Sums};
+
+pub use viterbi::decode;
+
+/// Rows that one task works on: their gradients of the transitions are summed first.
+const ROWS: usize = 4;
+/// What a pair of tags costs at a step, in fused multiply-adds.
+const COST: usize = 32;
+
+/// A batch and the model's scores.
+#[derive(Debug, Clone, Copy)]
+pub struct Crf<'a, T> {
+    /// (B, T, K)
+    pub emissions: ArrayView3<'a, T>,
+    /// (B,): the steps of each row, from 0 to T; all T where absent.
+    pub lengths: Option<ArrayView1<'a, i64>>,
+    /// (K, K): from the row's tag to the column's.
+    pub transitions: ArrayView2<'a, T>,
+    /// (K,): of the first tag.
+    pub start: ArrayView1<'a, T>,
+    /// (K,): of the last tag.
+    pub end: ArrayView1<'a, T>,
+}
+
+/// Where gradients go.
+#[derive(Debug)]
+pub struct Gradients<'a, T> {
+    /// (B, T, K); zero past a row's length.
+    pub emissions: ArrayViewMut3<'a, T>,
+    /// (K, K)
+    pub transitions: ArrayViewMut2<'a, T>,
+    /// (K,)
+    pub start: ArrayViewMut1<'a, T>,
+    /// (K,)
+    pub end: ArrayViewMut1<'a, T>,
+}
+
+/// `-ln P(tags | emissions)` of each row; 0 for a row of length 0.
+///
+/// `tags (B, T)` are from 0 to K-1 and not read past a row's length. The gradients are those of the
+/// sum of all losses, each times its weight (1 where there are no `weights (B,)`). A score of minus
+/// infinity forbids; forbidden tags have the loss infinity. NaN, or that every sequence is
+/// forbidden, makes a row's loss NaN, and every gradient that it has a part in.
+///
+/// ```
+/// use ndarray::{Array1, Array2, Array3, array};
+/// use recurra::crf::{Crf, loss};
+///
+/// // Nothing is known: all 3 * 3 sequences have the same probability.
+/// let (emissions, transitions) = (Array3::<f64>::zeros((1, 2, 3)), Array2::zeros((3, 3)));
+/// let (start, end) = (Array1::zeros(3), Array1::zeros(3));
+/// let crf = Crf {
+///     emissions: emissions.view(),
+///     lengths: None,
+///     transitions: transitions.view(),
+///     start: start.view(),
+///     end: end.view(),
+/// };
+/// let losses = loss(&crf, array![[0, 2]].view(), None, None, None)?;
+/// assert!((losses[0] - 9.0_f64.ln()).abs() < 1e-15);
+/// # Ok::<(), recurra::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Argument`] for shapes, lengths and tags that do not fit; [`Error::Memory`].
+pub fn loss<T: Element>(
+    crf: &Crf<'_, T>, tags: ArrayView2<'_, i64>, weights: Option<ArrayView1<'_, f64>>,
+    gradients: Option<Gradients<'_, T>>, threads: Option<usize>,
+) -> Result<Vec<f64>> {
+    let operation = "crf_loss";
+    let lengths = crf.checked(operation)?;
+    let tags = crf.checked_tags(operation, tags, &lengths)?;
+    if let Some(weights) = weights {
+        equal(operation, "weights", "(B,)", &[lengths.len()], weights.shape())?;
+    }
+    let mut gradients = gradients;
+    if let Some(gradients) = &gradients {
+        crf.check_gradients(operation, gradients)?;
+    }
+    let emissions = gradients.as_mut().map(|g| g.emissions.view_mut());
+    let batch = Batch { crf, lengths: &lengths, tags: Some(&tags), weights };
+    let (losses, sums) = batch.run(operation, emissions, threads)?;
+    if let Some(gradients) = gradients {
+        sums.write(gradients);
+    }
+    Ok(losses)
+}
+
+/// The probability of each tag at each step, written to `marginals (B, T, K)`; zero past a row's
+/// length, NaN where every sequence is forbidden.
+///
+/// # Errors
+/// [`Error::Argument`] for shapes and lengths that do not fit; [`Error::Memory`].
+pub fn marginals<T: Element>(
+    crf: &Crf<'_, T>, marginals: ArrayViewMut3<'_, T>, threads: Option<usize>,
+) -> Result<()> {
+    let operation = "crf_marginals";
+    let lengths = crf.checked(operation)?;
+    equal(operation, "marginals", "(B, T, K)", crf.emissions.shape(), marginals.shape())?;
+    let batch = Batch { crf, lengths: &lengths, tags: None, weights: None };
+    batch.run(operation, Some(marginals), threads).map(|_| ())
+}
+
+impl<T: Element> Crf<'_, T> {
+    /// The checked lengths of the rows.
+    fn checked(&self, operation: &'static str) -> Result<Vec<usize>> {
+        let (batch, steps, tags) = self.emissions.dim();
+        if tags == 0 {
+            let got = show(self.emissions.shape());
+            return Err(refuse(operation, "emissions", "shape (B, T, K) with K >= 1", got));
+        }
+        equal(operation, "transitions", "(K, K)", &[tags, tags], self.transitions.shape())?;
+        equal(operation, "start_transitions", "(K,)", &[tags], self.start.shape())?;
+        equal(operation, "end_transitions", "(K,)", &[tags], self.end.shape())?;
+        lengths(operation, self.lengths, batch, steps)
+    }
+
+    /// A private copy (B, T) of the tags, 0 past a row's length.
+    fn checked_tags(
+        &self, operation: &'static str, given: ArrayView2<'_, i64>, lengths: &[usize],
+    ) -> Result<Vec<usize>> {
+        let (batch, steps, tags) = self.emissions.dim();
+        equal(operation, "tags", "(B, T)", &[batch, steps], given.shape())?;
+        let mut copy = zeros(given.len(), "a copy of the tags")?;
+        for (row, &length) in lengths.iter().enumerate() {
+            for step in 0..length {
+                let tag = given[[row, step]];
+                let checked = usize::try_from(tag).ok().filter(|&tag| tag < tags);
+                copy[row * steps + step] = checked.ok_or_else(|| {
+                    let expected = format!("integers from 0 to K-1 = {}", tags - 1);
+                    let got = format!("{tag} in row {row} at step {step}");
+                    refuse(operation, "tags", expected, got)
+                })?;
+            }
+        }
+        Ok(copy)
+    }
+
+    fn check_gradients(&self, operation: &'static str, to: &Gradients<'_, T>) -> Result<()> {
+        let (shape, tags) = (self.emissions.shape(), self.start.len());
+        equal(operation, "demissions", "(B, T, K)", shape, to.emissions.shape())?;
+        equal(operation, "dtransitions", "(K, K)", &[tags, tags], to.transitions.shape())?;
+        equal(operation, "dstart_transitions", "(K,)", &[tags], to.start.shape())?;
+        equal(operation, "dend_transitions", "(K,)", &[tags], to.end.shape())
+    }
+
+    fn threads(&self, operation: &'static str, asked: Option<usize>) -> Result<usize> {
+        let pairs = self.emissions.len().saturating_mul(self.start.len());
+        threads_for(operation, asked, pairs.saturating_mul(COST))
+    }
+
+    /// The steps of a row.
+    fn row(&self, b: usize, length: usize) -> ArrayView2<'_, T> {
+        self.emissions.slice(s![b, ..length, ..])
+    }
+}
+
+/// The scores that all rows share, as lines of float64.
+struct Model {
+    tags: usize,
+    /// The length of a line.
+    width: usize,
+    /// `K` lines
+    transitions: Vec<f64>,
+    start: Vec<f64>,
+    end: Vec<f64>,
+}
+
+impl Model {
+    fn new<T: Element>(crf: &Crf<'_, T>) -> Result<Self> {
+        let (tags, purpose) = (crf.start.len(), "the scores of transitions");
+        let width = padded(tags);
+        let mut transitions = zeros(area(tags, width, purpose)?, purpose)?;
+        for (from, line) in crf.transitions.rows().into_iter().zip(transitions.chunks_mut(width)) {
+            read(from, line);
+        }
+        let [mut start, mut end] = [zeros(width, purpose)?, zeros(width, purpose)?];
+        read(crf.start, &mut start);
+        read(crf.end, &mut end);
+        Ok(Self { tags, width, transitions, start, end })
+    }
+
+    /// From one tag to all.
+    #[inline(always)]
+    fn from(&self, tag: usize) -> &[f64] {
+        &self.transitions[tag * self.width..][..self.width]
+    }
+}
+
+/// A product of sizes that must fit.
+fn area(rows: usize, columns: usize, purpose: &'static str) -> Result<usize> {
+    rows.checked_mul(columns).ok_or(Error::Memory { purpose, bytes: None })
+}
+
+struct Batch<'a, 'c, T> {
+    crf: &'a Crf<'c, T>,
+    lengths: &'a [usize],
+    /// (B, T); without them there is no loss, and marginals are what is written.
+    tags: Option<&'a [usize]>,
+    weights: Option<ArrayView1<'a, f64>>,
+}
+
+impl<T: Element> Batch<'_, '_, T> {
+    /// The losses, and the gradients of what all rows share; writes those of the emissions.
+    fn run(
+        &self, operation: &'static str, emissions: Option<ArrayViewMut3<'_, T>>,
+        threads: Option<usize>,
+    ) -> Result<(Vec<f64>, Sums)> {
+        let threads = self.crf.threads(operation, threads)?;
+        let (isa, model) = (Isa::current()?, Model::new(self.crf)?);
+        let mut losses = zeros(self.lengths.len(), "losses of the rows")?;
+        let mut emissions = emissions;
+        let tasks = if emissions.is_some() { losses.len().div_ceil(ROWS) } else { 0 };
+        let mut partial = reserved(tasks, "gradients of the transitions")?;
+        for _ in 0..tasks {
+            partial.push(Sums::new(&model)?);
+        }
+        let mut parts = emissions.as_mut().map(|e| e.axis_chunks_iter_mut(Axis(0), ROWS));
+        let mut shared = partial.iter_mut();
+        let next = |losses| (losses, parts.as_mut().and_then(Iterator::next), shared.next());
+        each(losses.chunks_mut(ROWS).map(next), threads, |part, (losses, mut gradients, sums)| {
+            let mut sums = sums;
+            for (i, loss) in losses.iter_mut().enumerate() {
+                let gradient = gradients.as_mut().map(|g| g.index_axis_mut(Axis(0), i));
+                let b = part * ROWS + i;
+                *loss = self.row(&model, b).run(isa, gradient.zip(sums.as_deref_mut()))?;
+            }
+            Ok(())
+        })?;
+        let mut total = Sums::new(&model)?;
+        partial.iter().for_each(|sums| total.add(sums));
+        Ok((losses, total))
+    }
+
+    fn row<'b>(&'b self, model: &'b Model, b: usize) -> Row<'b, T> {
+        let (length, steps) = (self.lengths[b], self.crf.emissions.shape()[1]);
+        Row {
+            model,
+            emissions: self.crf.row(b, length),
+            tags: self.tags.map(|tags| &tags[b * steps..][..length]),
+            weight: self.weights.map_or(1.0, |weights| weights[b]),
+        }
+    }
+}
+
+impl Sums {
+    fn write<T: Element>(&self, mut to: Gradients<'_, T>) {
+        let rows = self.transitions.chunks(self.width);
+        let rows = to.transitions.rows_mut().into_iter().zip(rows);
+        let ends = [(to.start.view_mut(), &*self.start), (to.end.view_mut(), &*self.end)];
+        for (to, from) in rows.chain(ends) {
+            to.into_iter().zip(from).for_each(|(to, &x)| *to = T::from_f64(x));
+        }
+    }
+}

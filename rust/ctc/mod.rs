@@ -1,0 +1,202 @@
+//! Connectionist temporal classification (Graves et al. 2006): loss, gradient, decoding.
+//!
+//! Letters: `B` rows, `T` steps, `V` classes, one of which is the blank, `S` labels of a row.
+//! Logits are batch first, `(B, T, V)`, and the softmax is taken here: logarithms of probabilities
+//! are logits that it leaves as they are. All sums are in float64.
+
+mod beam;
+mod greedy;
+mod lattice;
+
+use ndarray::{ArrayView1, ArrayView2, ArrayView3, ArrayViewMut3, Axis, s};
+
+use crate::chunks::{each, reserved, zeros};
+use crate::error::Result;
+use crate::parallel::threads_for;
+use crate::shape::{equal, lengths, refuse};
+use crate::simd::{Element, Isa};
+use lattice::Row;
+
+pub use beam::beam_decode;
+pub use greedy::greedy_decode;
+
+/// What an element of the logits costs in fused multiply-adds, and a state at a step.
+const COST: usize = 16;
+const STATE_COST: usize = 64;
+
+/// The labels of all rows, one row after another.
+#[derive(Debug, Clone, Copy)]
+pub struct Targets<'a> {
+    /// (sum of all S,): from 0 to V-1, never the blank.
+    pub labels: ArrayView1<'a, i64>,
+    /// (B,): how many of them each row has.
+    pub lengths: ArrayView1<'a, i64>,
+}
+
+/// What the loss is taken of.
+#[derive(Debug, Clone, Copy)]
+pub struct Ctc<'a, T> {
+    /// (B, T, V)
+    pub logits: ArrayView3<'a, T>,
+    /// (B,): the steps of each row, from 0 to T; all T where absent.
+    pub lengths: Option<ArrayView1<'a, i64>>,
+    /// The class that stands for no label.
+    pub blank: usize,
+}
+
+/// A sequence of labels that decoding found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hypothesis {
+    /// Without blanks.
+    pub labels: Vec<usize>,
+    /// The natural logarithm of its probability.
+    pub log_probability: f64,
+}
+
+/// `-ln P(targets | logits)` of each row.
+///
+/// `dlogits (B, T, V)` gets the gradient of the sum of all losses, each times its weight (1 where
+/// there are no `weights (B,)`): zero past a row's length. A row that has no alignment, because it
+/// has too few steps, has the loss infinity and the gradient NaN, or zero for both with
+/// `zero_infinity`. NaN, or infinity as the largest logit, makes a row's loss and gradient NaN.
+///
+/// ```
+/// use ndarray::{Array3, array};
+/// use recurra::ctc::{Ctc, Targets, loss};
+///
+/// // Two steps, two classes alike: "1" is one of four paths thrice.
+/// let logits = Array3::<f64>::zeros((1, 2, 2));
+/// let (labels, lengths) = (array![1], array![1]);
+/// let targets = Targets { labels: labels.view(), lengths: lengths.view() };
+/// let ctc = Ctc { logits: logits.view(), lengths: None, blank: 0 };
+/// let losses = loss(&ctc, targets, false, None, None, None)?;
+/// assert!((losses[0] - (4.0_f64 / 3.0).ln()).abs() < 1e-15);
+/// # Ok::<(), recurra::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Argument`](crate::Error::Argument) for shapes, lengths and labels that do not fit;
+/// [`Error::Memory`](crate::Error::Memory).
+pub fn loss<T: Element>(
+    ctc: &Ctc<'_, T>, targets: Targets<'_>, zero_infinity: bool,
+    weights: Option<ArrayView1<'_, f64>>, mut dlogits: Option<ArrayViewMut3<'_, T>>,
+    threads: Option<usize>,
+) -> Result<Vec<f64>> {
+    let operation = "ctc_loss";
+    let (batch, steps, classes) = ctc.logits.dim();
+    let lengths = ctc.checked(operation)?;
+    let labels = targets.checked(operation, batch, classes, ctc.blank)?;
+    if let Some(weights) = weights {
+        equal(operation, "weights", "(B,)", &[batch], weights.shape())?;
+    }
+    if let Some(dlogits) = &dlogits {
+        equal(operation, "dlogits", "(B, T, V)", ctc.logits.shape(), dlogits.shape())?;
+    }
+    let states = steps.saturating_mul(labels.all.len()).saturating_mul(2 * STATE_COST);
+    let work = ctc.logits.len().saturating_mul(COST).saturating_add(states);
+    let threads = threads_for(operation, threads, work)?;
+    let isa = Isa::current()?;
+    let mut losses = zeros(batch, "losses of the rows")?;
+    let mut gradients = dlogits.as_mut().map(|d| d.axis_iter_mut(Axis(0)));
+    let next = |loss| (loss, gradients.as_mut().and_then(Iterator::next));
+    each(losses.iter_mut().map(next), threads, |b, (loss, gradient)| {
+        let gradient = gradient.map(|whole| {
+            let (inside, mut behind) = whole.split_at(Axis(0), lengths[b]);
+            behind.fill(T::default());
+            inside
+        });
+        let row = Row {
+            logits: ctc.row(b, lengths[b]),
+            labels: labels.of(b),
+            blank: ctc.blank,
+            weight: weights.map_or(1.0, |weights| weights[b]),
+            zero_infinity,
+            gradient,
+        };
+        *loss = row.run(isa)?;
+        Ok(())
+    })?;
+    Ok(losses)
+}
+
+impl<T: Element> Ctc<'_, T> {
+    /// The checked lengths of the rows.
+    fn checked(&self, operation: &'static str) -> Result<Vec<usize>> {
+        let (batch, steps, classes) = self.logits.dim();
+        if self.blank >= classes {
+            let expected = format!("an integer from 0 to V-1 = {}", classes as i128 - 1);
+            return Err(refuse(operation, "blank", expected, self.blank.to_string()));
+        }
+        lengths(operation, self.lengths, batch, steps)
+    }
+
+    /// The steps of a row.
+    fn row(&self, b: usize, length: usize) -> ArrayView2<'_, T> {
+        self.logits.slice(s![b, ..length, ..])
+    }
+}
+
+/// Labels on a private copy.
+struct Labels {
+    all: Vec<usize>,
+    /// Where each row's begin, and the end.
+    starts: Vec<usize>,
+}
+
+impl Labels {
+    fn of(&self, row: usize) -> &[usize] {
+        &self.all[self.starts[row]..self.starts[row + 1]]
+    }
+}
+
+impl Targets<'_> {
+    fn checked(
+        &self, operation: &'static str, batch: usize, classes: usize, blank: usize,
+    ) -> Result<Labels> {
+        let starts = self.starts(operation, batch)?;
+        let mut all = reserved(self.labels.len(), "a copy of the labels")?;
+        for (place, &label) in self.labels.iter().enumerate() {
+            match usize::try_from(label) {
+                Ok(label) if label < classes && label != blank => all.push(label),
+                _ => {
+                    let row = starts.partition_point(|&start| start <= place) - 1;
+                    let most = classes - 1;
+                    let expected = format!("integers from 0 to V-1 = {most} but the blank {blank}");
+                    let got = format!("{label} in row {row} at position {}", place - starts[row]);
+                    return Err(refuse(operation, "targets", expected, got));
+                }
+            }
+        }
+        Ok(Labels { all, starts })
+    }
+
+    /// Where the labels of each row begin, and the end of all.
+    fn starts(&self, operation: &'static str, batch: usize) -> Result<Vec<usize>> {
+        equal(operation, "target_lengths", "(B,)", &[batch], self.lengths.shape())?;
+        let total = self.labels.len();
+        let mut starts = reserved(batch.saturating_add(1), "where the labels of rows begin")?;
+        let mut end = 0usize;
+        starts.push(end);
+        for (row, &length) in self.lengths.iter().enumerate() {
+            let after = usize::try_from(length).ok().and_then(|n| end.checked_add(n));
+            let Some(after) = after.filter(|&after| after <= total) else {
+                let expected = format!("integers from 0 on whose sum is {total}, as of labels");
+                let got = format!("{length} in row {row} behind a sum of {end}");
+                return Err(refuse(operation, "target_lengths", expected, got));
+            };
+            end = after;
+            starts.push(end);
+        }
+        if end == total {
+            return Ok(starts);
+        }
+        let expected = format!("integers from 0 on whose sum is {total}, as of labels");
+        Err(refuse(operation, "target_lengths", expected, format!("a sum of {end}")))
+    }
+}
+
+/// That the classes of a step had probabilities.
+fn refuse_undefined(operation: &'static str, row: usize, step: usize) -> crate::Error {
+    let expected = "numbers of which the largest is finite";
+    refuse(operation, "logits", expected, format!("others in row {row} at step {step}"))
+}

@@ -84,7 +84,7 @@ def crf_marginals(emissions: np.ndarray, model: Model) -> np.ndarray:
 
 
 def crf_best(emissions: np.ndarray, model: Model) -> tuple[Labels, float]:
-    """The highest score; of equal ones the lowest last tag, then the lowest before it, and so on."""
+    """The highest score; of equal ones the one whose tags are lowest, the last tag first."""
     scored = crf_scores(emissions, model)
     tags, value = min(scored, key=lambda pair: (-pair[1], pair[0][::-1]))
     return tags, value

@@ -35,7 +35,7 @@ def test_golden(case: str, dtype: Any, tolerance: float) -> None:
     loss, gradient = value_and_gradient(
         GOLDEN[f"{case}/input"].astype(dtype).swapaxes(0, 1),
         *(GOLDEN[f"{case}/{name}"] for name in named),
-        reduction=case.split("_")[-1],
+        reduction=case.rsplit("_", maxsplit=1)[-1],
         zero_infinity="zero_infinity" in case,
     )
     assert loss.dtype == gradient.dtype == dtype
@@ -66,11 +66,11 @@ def test_all_probabilities_add_up_to_one(data: st.DataObject) -> None:
     logits = scale * array(steps, classes, seed=seed)
     paths = itertools.product(range(classes), repeat=steps)
     found = sorted({ctc_labels(path, 0) for path in paths})
-    total = sum(
-        np.exp(-recurra.ctc_loss(logits[None], np.array([labels], int).reshape(1, -1)).data * max(len(labels), 1))
-        for labels in found
-    )
-    assert total == pytest.approx(1, abs=1e-12)
+    rows = np.broadcast_to(logits, (len(found), steps, classes))
+    flat = [label for labels in found for label in labels]
+    counts = [len(labels) for labels in found]
+    losses = recurra.ctc_loss(rows, flat, None, counts, reduction="none").data
+    assert np.exp(-losses).sum() == pytest.approx(1, abs=1e-12)
 
 
 class TestGradients:
@@ -371,9 +371,9 @@ T22 = [[1, 2], [3, 1]]
          "ctc_loss: targets: expected integers from 0 to V-1 = 3 but the blank 0, "
          "got -1 in row 1 at position 1"),
         (lambda: recurra.ctc_loss(Z, T22, [3, 4]), ValueError,
-         "ctc_loss: lengths: expected integers from 0 to T = 3, got 4 in row 1"),
+         "ctc_loss: input_lengths: expected integers from 0 to T = 3, got 4 in row 1"),
         (lambda: recurra.ctc_loss(Z, T22, [3]), ValueError,
-         "ctc_loss: lengths: expected shape (B,) = (2,), got (1,)"),
+         "ctc_loss: input_lengths: expected shape (B,) = (2,), got (1,)"),
         (lambda: recurra.ctc_loss(Z, T22, [3.0, 2.0]), TypeError,
          "ctc_loss: input_lengths: expected integers, got float64"),
         (lambda: recurra.ctc_loss(Z, T22, None, [2, 3]), ValueError,
@@ -404,13 +404,13 @@ T22 = [[1, 2], [3, 1]]
         (lambda: recurra.ctc_greedy_decode(Z + np.array([0, np.nan, 0, 0])), ValueError,
          "ctc_greedy_decode: logits: expected numbers of which the largest is finite, "
          "got others in row 0 at step 0"),
-        (lambda: recurra.ctc_beam_decode(Z * -np.inf if False else Z - np.inf), ValueError,
+        (lambda: recurra.ctc_beam_decode(Z - np.inf), ValueError,
          "ctc_beam_decode: logits: expected numbers of which the largest is finite, "
          "got others in row 0 at step 0"),
         (lambda: recurra.ctc_beam_decode(Z, beam_width=0), ValueError,
          "ctc_beam_decode: beam_width: expected an int >= 1, got 0"),
         (lambda: recurra.ctc_beam_decode(Z, [1, 2, 3]), ValueError,
-         "ctc_beam_decode: lengths: expected shape (B,) = (2,), got (3,)"),
+         "ctc_beam_decode: input_lengths: expected shape (B,) = (2,), got (3,)"),
     ],
 )  # fmt: skip
 def test_errors(call: Any, error: type[Exception], text: str) -> None:

@@ -122,7 +122,8 @@ impl<T: Element> Kernel<f64> for Chain<'_, '_, '_, T> {
     fn run<L: Lanes<f64>>(mut self, l: L) -> f64 {
         let offsets = self.forward(l);
         let end = self.end(l);
-        let loss = if end.is_finite() { offsets + end } else { f64::NAN };
+        let given = self.row.tags.map_or(0.0, |tags| self.row.model.end[tags[tags.len() - 1]]);
+        let loss = if end.is_finite() { offsets + (end - given) } else { f64::NAN };
         match self.places.take() {
             Some((mut gradient, sums)) if loss.is_nan() => {
                 gradient.fill(T::from_f64(f64::NAN));
@@ -140,8 +141,8 @@ impl<T: Element> Chain<'_, '_, '_, T> {
         self.row.emissions.nrows()
     }
 
-    /// Fills `paths` and `sums`; returns what they lack of `ln Z`, less the score of the tags: the
-    /// two are large and near each other, so they are subtracted step by step.
+    /// Fills `paths` and `sums`; returns what they lack of `ln Z`, less the score of the tags up
+    /// to the end: the two are large and near each other, so they are subtracted step by step.
     #[inline(always)]
     fn forward<L: Lanes<f64>>(&mut self, l: L) -> f64 {
         let (width, mut offsets) = (self.row.model.width, 0.0);
@@ -161,8 +162,7 @@ impl<T: Element> Chain<'_, '_, '_, T> {
     fn score(&self, t: usize) -> f64 {
         let (model, Some(tags)) = (self.row.model, self.row.tags) else { return 0.0 };
         let before = if t == 0 { &model.start } else { model.from(tags[t - 1]) };
-        let last = if t + 1 == tags.len() { model.end[tags[t]] } else { 0.0 };
-        before[tags[t]] + self.memory.line[tags[t]] + last
+        before[tags[t]] + self.memory.line[tags[t]]
     }
 
     /// `sum_t` and `a_t`, the latter not yet relative to its largest.

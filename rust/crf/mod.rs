@@ -271,3 +271,103 @@ impl Sums {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array1, Array2, Array3};
+
+    use super::*;
+    use crate::parallel::WORTH_SPLITTING;
+    use crate::testing::{numbers, on_every_isa};
+
+    /// Emissions, transitions, start and end.
+    struct Given<T>(Array3<T>, Array2<T>, Array1<T>, Array1<T>);
+
+    impl<T: Element> Given<T> {
+        fn new(batch: usize, steps: usize, tags: usize) -> Self {
+            let emissions = numbers::<T>(batch * steps, tags, 5);
+            let row = |seed| numbers::<T>(1, tags, seed).remove_axis(Axis(0));
+            let emissions = emissions.into_shape_with_order((batch, steps, tags)).unwrap();
+            Self(emissions, numbers(tags, tags, 6), row(7), row(8))
+        }
+
+        fn crf(&self) -> Crf<'_, T> {
+            let Self(emissions, transitions, start, end) = self;
+            Crf {
+                emissions: emissions.view(),
+                lengths: None,
+                transitions: transitions.view(),
+                start: start.view(),
+                end: end.view(),
+            }
+        }
+    }
+
+    fn score(given: &Given<f64>, tags: &[usize]) -> f64 {
+        let Given(emissions, transitions, start, end) = given;
+        let steps: f64 = tags.iter().enumerate().map(|(t, &k)| emissions[[0, t, k]]).sum();
+        let pairs: f64 = tags.windows(2).map(|pair| transitions[[pair[0], pair[1]]]).sum();
+        start[tags[0]] + steps + pairs + end[tags[tags.len() - 1]]
+    }
+
+    #[test]
+    fn the_best_tags_and_all_probabilities_are_those_of_enumeration() {
+        let (steps, count) = (5, 3);
+        let given = Given::new(1, steps, count);
+        let every: Vec<Vec<usize>> = (0..count.pow(steps as u32))
+            .map(|n| (0..steps).map(|t| n / count.pow(t as u32) % count).collect())
+            .collect();
+        let total: f64 = every.iter().map(|tags| score(&given, tags).exp()).sum();
+        let mut tags = Array2::zeros((1, steps));
+        let best = decode(&given.crf(), tags.view_mut(), None).unwrap()[0];
+        for one in &every {
+            let as_tags = Array2::from_shape_fn((1, steps), |(_, t)| one[t] as i64);
+            let value = loss(&given.crf(), as_tags.view(), None, None, None).unwrap()[0];
+            assert!((value - (total.ln() - score(&given, one))).abs() < 1e-13, "{one:?}");
+            assert!(score(&given, one) < best + 1e-13);
+            assert_eq!(as_tags == tags, (score(&given, one) - best).abs() < 1e-13);
+        }
+    }
+
+    fn same_bits<T: Element>() {
+        let (batch, steps, count) = (9, 50, 17);
+        const { assert!(9 * 50 * 17 * 17 * COST >= WORTH_SPLITTING) };
+        let given = Given::<T>::new(batch, steps, count);
+        let tags = Array2::from_shape_fn((batch, steps), |(b, t)| ((b + t * t) % count) as i64);
+        let run = |threads| {
+            let mut to = Given::<T>::new(batch, steps, count);
+            let gradients = Gradients {
+                emissions: to.0.view_mut(),
+                transitions: to.1.view_mut(),
+                start: to.2.view_mut(),
+                end: to.3.view_mut(),
+            };
+            let crf = given.crf();
+            let losses = loss(&crf, tags.view(), None, Some(gradients), Some(threads)).unwrap();
+            let mut best = tags.clone();
+            let scores = decode(&crf, best.view_mut(), Some(threads)).unwrap();
+            (losses, to.0, to.1, to.2, to.3, best, scores)
+        };
+        let expected = run(1);
+        on_every_isa(|isa| {
+            for threads in [1, 3] {
+                assert!(run(threads) == expected, "{isa}, {threads} threads");
+            }
+        });
+    }
+
+    #[test]
+    fn threads_and_instruction_sets_change_no_bit() {
+        same_bits::<f32>();
+        same_bits::<f64>();
+    }
+
+    #[test]
+    fn tags_that_do_not_fit_are_refused() {
+        let given = Given::<f32>::new(1, 2, 3);
+        let tags = ndarray::array![[0, 3]];
+        let error = loss(&given.crf(), tags.view(), None, None, None).unwrap_err();
+        let text = "crf_loss: tags: expected integers from 0 to K-1 = 2, got 3 in row 0 at step 1";
+        assert_eq!(error.to_string(), text);
+    }
+}

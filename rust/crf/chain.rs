@@ -269,15 +269,22 @@ fn add_scaled(sums: &mut [f64], terms: &[f64], weight: f64) {
     sums.iter_mut().zip(terms).for_each(|(sum, x)| *sum += weight * x);
 }
 
+// Loops, not closures: what is not sure to be inlined runs without the instruction set.
+
 /// The sum over `i` of `e^(a(i) + transitions(i, j))` relative to its largest term, for each `j`.
 #[inline(always)]
 fn add_up<L: Lanes<f64>>(l: L, model: &Model, a: &[f64], most: &mut [f64], relative: &mut [f64]) {
     for j in (0..model.width).step_by(L::N) {
-        let term = |i: usize| l.add(l.splat(a[i]), load(l, model.from(i), j));
-        let highest = (0..model.tags).fold(l.splat(ZERO), |m, i| l.max(m, term(i)));
-        let from = or_zero(l, highest);
-        let add = |sum, i| l.add(sum, exp_negative(l, l.sub(term(i), from)));
+        let mut highest = l.splat(ZERO);
+        for i in 0..model.tags {
+            highest = l.max(highest, l.add(l.splat(a[i]), load(l, model.from(i), j)));
+        }
+        let (from, mut sum) = (or_zero(l, highest), l.splat(0.0));
+        for i in 0..model.tags {
+            let term = l.add(l.splat(a[i]), load(l, model.from(i), j));
+            sum = l.add(sum, exp_negative(l, l.sub(term, from)));
+        }
         store(l, most, j, highest);
-        store(l, relative, j, (0..model.tags).fold(l.splat(0.0), add));
+        store(l, relative, j, sum);
     }
 }

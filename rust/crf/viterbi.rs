@@ -107,13 +107,16 @@ impl<T: Element> Search<'_, T> {
         let (before, best) = self.best.split_at_mut(t * width);
         read(self.emissions.row(t), self.line);
         for j in (0..width).step_by(L::N) {
-            let from = if t == 0 {
-                load(l, &self.model.start, j)
+            let mut from = l.splat(ZERO);
+            if t == 0 {
+                from = load(l, &self.model.start, j);
             } else {
                 let before = &before[(t - 1) * width..];
-                let way = |i: usize| l.add(l.splat(before[i]), load(l, self.model.from(i), j));
-                (0..self.model.tags).fold(l.splat(ZERO), |most, i| l.max(most, way(i)))
-            };
+                for i in 0..self.model.tags {
+                    let way = l.add(l.splat(before[i]), load(l, self.model.from(i), j));
+                    from = l.max(from, way);
+                }
+            }
             store(l, best, j, l.add(from, load(l, self.line, j)));
         }
     }

@@ -131,6 +131,8 @@ struct Search {
     children: HashMap<(usize, usize), usize>,
     beam: Vec<Entry>,
     candidates: Vec<Candidate>,
+    /// Whether the beam has an entry's prefix with a label behind it, for each entry and label.
+    has_longer: Vec<bool>,
 }
 
 impl Search {
@@ -139,7 +141,8 @@ impl Search {
         nodes.push(Node { parent: NO_PLACE, label: blank, place: 0 });
         let mut beam = reserved(1, "a beam")?;
         beam.push(Entry { node: ROOT, blank: 0.0, label: ZERO, both: 0.0 });
-        Ok(Self { blank, width, nodes, children: HashMap::new(), beam, candidates: Vec::new() })
+        let (children, candidates, has_longer) = (HashMap::new(), Vec::new(), Vec::new());
+        Ok(Self { blank, width, nodes, children, beam, candidates, has_longer })
     }
 
     /// Goes on by a step whose classes have these logarithms of probabilities.
@@ -147,6 +150,9 @@ impl Search {
         self.candidates.clear();
         let most = self.beam.len().saturating_mul(log_p.len().saturating_add(1));
         grow(&mut self.candidates, most, "the candidates of a beam")?;
+        self.has_longer.clear();
+        grow(&mut self.has_longer, most, "the prefixes of a beam")?;
+        self.has_longer.resize(most, false);
         self.stay(log_p);
         for place in 0..self.beam.len() {
             self.lengthen(place, log_p);
@@ -162,7 +168,9 @@ impl Search {
             let mut label = ZERO;
             if entry.node != ROOT {
                 label = entry.label + log_p[node.label];
-                if let Some(parent) = self.beam.get(self.nodes[node.parent].place) {
+                let parent_place = self.nodes[node.parent].place;
+                if let Some(parent) = self.beam.get(parent_place) {
+                    self.has_longer[parent_place * log_p.len() + node.label] = true;
                     let from = self.before(parent, node.label);
                     label = log_add(label, from + log_p[node.label]);
                 }
@@ -180,19 +188,15 @@ impl Search {
     /// A prefix with each label behind it, unless the beam has the result already.
     fn lengthen(&mut self, place: usize, log_p: &[f64]) {
         let entry = self.beam[place];
+        let has_longer = &self.has_longer[place * log_p.len()..][..log_p.len()];
         for (label, log_p) in log_p.iter().enumerate() {
-            if label == self.blank || self.in_beam(entry.node, label) {
+            if label == self.blank || has_longer[label] {
                 continue;
             }
             let both = self.before(&entry, label) + log_p;
             let longer_by = Some(label);
             self.candidates.push(Candidate { place, longer_by, blank: ZERO, label: both, both });
         }
-    }
-
-    fn in_beam(&self, parent: usize, label: usize) -> bool {
-        let child = self.children.get(&(parent, label));
-        child.is_some_and(|&child| self.nodes[child].place != NO_PLACE)
     }
 
     /// The best candidates become the beam.

@@ -296,15 +296,22 @@ impl<T: Element> Lattice<'_, '_, T> {
         let sums = &m.sums[(t + 1) * reach..];
         for s in (0..self.sizes.states).step_by(L::N) {
             let a = load(l, path, s);
-            let way = |to: usize, a| {
-                let part = exp_negative(l, l.sub(a, load(l, sums, to)));
-                l.mul(part, load(l, m.later, to))
-            };
             let skipping = l.add(a, load(l, m.skips, s + 2));
-            let share = l.add(l.add(way(s, a), way(s + 1, a)), way(s + 2, skipping));
-            store(l, m.shares, s, share);
+            let stay = share(l, a, sums, m.later, s);
+            let next = share(l, a, sums, m.later, s + 1);
+            let skip = share(l, skipping, sums, m.later, s + 2);
+            store(l, m.shares, s, l.add(l.add(stay, next), skip));
         }
     }
+}
+
+// Functions, not closures: what is not sure to be inlined runs without the instruction set.
+
+/// The part of the shares from state `to` on that came from states with these `a`.
+#[inline(always)]
+fn share<L: Lanes<f64>>(l: L, a: L::V, sums: &[f64], later: &[f64], to: usize) -> L::V {
+    let part = exp_negative(l, l.sub(a, load(l, sums, to)));
+    l.mul(part, load(l, later, to))
 }
 
 /// `e^a(s) + e^a(s-1) + e^(a(s-2) + skips(s))` relative to the largest term.
@@ -318,8 +325,10 @@ fn add_up<L: Lanes<f64>>(
         let skip = l.add(load(l, before, s), load(l, skips, s));
         let most = l.max(l.max(stay, next), skip);
         let from = or_zero(l, most);
-        let e = |x| exp_negative(l, l.sub(x, from));
+        let stay = exp_negative(l, l.sub(stay, from));
+        let next = exp_negative(l, l.sub(next, from));
+        let skip = exp_negative(l, l.sub(skip, from));
         store(l, largest, s, most);
-        store(l, relative, s, l.add(l.add(e(stay), e(next)), e(skip)));
+        store(l, relative, s, l.add(l.add(stay, next), skip));
     }
 }

@@ -14,11 +14,12 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 
-use super::{Model, area};
+use super::batch::{Model, area};
 use crate::chunks::zeros;
 use crate::error::Result;
-use crate::log_space::{ZERO, largest, ln, load, log_sum, or_zero, read, store, sum, with_zeros};
-use crate::math::exp_negative;
+use crate::log_space::{
+    ZERO, exp, largest, ln, load, log_sum, or_zero, read, store, sum, with_zeros,
+};
 use crate::simd::{Element, Isa, Kernel, Lanes};
 
 /// A row of the batch, cut to its length.
@@ -230,7 +231,7 @@ impl<T: Element> Chain<'_, '_, '_, T> {
         self.ends();
         for j in (0..self.memory.line.len()).step_by(L::N) {
             let relative = l.sub(load(l, self.memory.line, j), l.splat(end));
-            store(l, self.memory.shares, j, exp_negative(l, relative));
+            store(l, self.memory.shares, j, exp(l, relative));
         }
     }
 
@@ -245,7 +246,7 @@ impl<T: Element> Chain<'_, '_, '_, T> {
             let sums = &mut sums[i * model.width..][..model.width];
             for j in (0..model.width).step_by(L::N) {
                 let relative = l.sub(l.add(a, load(l, from, j)), load(l, after, j));
-                let pair = l.mul(exp_negative(l, relative), load(l, m.later, j));
+                let pair = l.mul(exp(l, relative), load(l, m.later, j));
                 store(l, m.line, j, pair);
                 let sum = l.fma(pair, l.splat(self.row.weight), load(l, sums, j));
                 store(l, sums, j, sum);
@@ -282,7 +283,7 @@ fn add_up<L: Lanes<f64>>(l: L, model: &Model, a: &[f64], most: &mut [f64], relat
         let (from, mut sum) = (or_zero(l, highest), l.splat(0.0));
         for i in 0..model.tags {
             let term = l.add(l.splat(a[i]), load(l, model.from(i), j));
-            sum = l.add(sum, exp_negative(l, l.sub(term, from)));
+            sum = l.add(sum, exp(l, l.sub(term, from)));
         }
         store(l, most, j, highest);
         store(l, relative, j, sum);

@@ -4,26 +4,26 @@
 //! transitions(y_(t-1), y_t) + end(y_T)`, and their probability `e^score` over the sum of that for
 //! all sequences of tags. Letters: `B` rows, `T` steps, `K` tags. All sums are in float64.
 
+mod batch;
 mod chain;
 mod viterbi;
 
+use ndarray::s;
 use ndarray::{ArrayView1, ArrayView2, ArrayView3, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3};
-use ndarray::{Axis, s};
 
-use crate::chunks::{each, reserved, zeros};
-use crate::error::{Error, Result};
-use crate::log_space::{padded, read};
+use crate::chunks::zeros;
+use crate::error::Result;
 use crate::parallel::threads_for;
 use crate::shape::{equal, lengths, refuse, show};
-use crate::simd::{Element, Isa};
-use chain::{Row, Sums};
+use crate::simd::Element;
+use batch::Batch;
 
 pub use viterbi::decode;
 
-/// Rows that one task works on: their gradients of the transitions are summed first.
-const ROWS: usize = 4;
 /// What a pair of tags costs at a step, in fused multiply-adds.
-const COST: usize = 32;
+const COST: usize = 128;
+/// The same where only the best is looked for.
+const DECODE_COST: usize = 16;
 
 /// A batch and the model's scores.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +80,7 @@ pub struct Gradients<'a, T> {
 /// ```
 ///
 /// # Errors
-/// [`Error::Argument`] for shapes, lengths and tags that do not fit; [`Error::Memory`].
+/// [`Error::Argument`](crate::Error::Argument) for shapes, lengths and tags that do not fit; [`Error::Memory`](crate::Error::Memory).
 pub fn loss<T: Element>(
     crf: &Crf<'_, T>, tags: ArrayView2<'_, i64>, weights: Option<ArrayView1<'_, f64>>,
     gradients: Option<Gradients<'_, T>>, threads: Option<usize>,
@@ -108,7 +108,7 @@ pub fn loss<T: Element>(
 /// length, NaN where every sequence is forbidden.
 ///
 /// # Errors
-/// [`Error::Argument`] for shapes and lengths that do not fit; [`Error::Memory`].
+/// [`Error::Argument`](crate::Error::Argument) for shapes and lengths that do not fit; [`Error::Memory`](crate::Error::Memory).
 pub fn marginals<T: Element>(
     crf: &Crf<'_, T>, marginals: ArrayViewMut3<'_, T>, threads: Option<usize>,
 ) -> Result<()> {
@@ -162,9 +162,9 @@ impl<T: Element> Crf<'_, T> {
         equal(operation, "dend_transitions", "(K,)", &[tags], to.end.shape())
     }
 
-    fn threads(&self, operation: &'static str, asked: Option<usize>) -> Result<usize> {
+    fn threads(&self, operation: &'static str, asked: Option<usize>, cost: usize) -> Result<usize> {
         let pairs = self.emissions.len().saturating_mul(self.start.len());
-        threads_for(operation, asked, pairs.saturating_mul(COST))
+        threads_for(operation, asked, pairs.saturating_mul(cost))
     }
 
     /// The steps of a row.
@@ -173,108 +173,9 @@ impl<T: Element> Crf<'_, T> {
     }
 }
 
-/// The scores that all rows share, as lines of float64.
-struct Model {
-    tags: usize,
-    /// The length of a line.
-    width: usize,
-    /// `K` lines
-    transitions: Vec<f64>,
-    start: Vec<f64>,
-    end: Vec<f64>,
-}
-
-impl Model {
-    fn new<T: Element>(crf: &Crf<'_, T>) -> Result<Self> {
-        let (tags, purpose) = (crf.start.len(), "the scores of transitions");
-        let width = padded(tags);
-        let mut transitions = zeros(area(tags, width, purpose)?, purpose)?;
-        for (from, line) in crf.transitions.rows().into_iter().zip(transitions.chunks_mut(width)) {
-            read(from, line);
-        }
-        let [mut start, mut end] = [zeros(width, purpose)?, zeros(width, purpose)?];
-        read(crf.start, &mut start);
-        read(crf.end, &mut end);
-        Ok(Self { tags, width, transitions, start, end })
-    }
-
-    /// From one tag to all.
-    #[inline(always)]
-    fn from(&self, tag: usize) -> &[f64] {
-        &self.transitions[tag * self.width..][..self.width]
-    }
-}
-
-/// A product of sizes that must fit.
-fn area(rows: usize, columns: usize, purpose: &'static str) -> Result<usize> {
-    rows.checked_mul(columns).ok_or(Error::Memory { purpose, bytes: None })
-}
-
-struct Batch<'a, 'c, T> {
-    crf: &'a Crf<'c, T>,
-    lengths: &'a [usize],
-    /// (B, T); without them there is no loss, and marginals are what is written.
-    tags: Option<&'a [usize]>,
-    weights: Option<ArrayView1<'a, f64>>,
-}
-
-impl<T: Element> Batch<'_, '_, T> {
-    /// The losses, and the gradients of what all rows share; writes those of the emissions.
-    fn run(
-        &self, operation: &'static str, emissions: Option<ArrayViewMut3<'_, T>>,
-        threads: Option<usize>,
-    ) -> Result<(Vec<f64>, Sums)> {
-        let threads = self.crf.threads(operation, threads)?;
-        let (isa, model) = (Isa::current()?, Model::new(self.crf)?);
-        let mut losses = zeros(self.lengths.len(), "losses of the rows")?;
-        let mut emissions = emissions;
-        let tasks = if emissions.is_some() { losses.len().div_ceil(ROWS) } else { 0 };
-        let mut partial = reserved(tasks, "gradients of the transitions")?;
-        for _ in 0..tasks {
-            partial.push(Sums::new(&model)?);
-        }
-        let mut parts = emissions.as_mut().map(|e| e.axis_chunks_iter_mut(Axis(0), ROWS));
-        let mut shared = partial.iter_mut();
-        let next = |losses| (losses, parts.as_mut().and_then(Iterator::next), shared.next());
-        each(losses.chunks_mut(ROWS).map(next), threads, |part, (losses, mut gradients, sums)| {
-            let mut sums = sums;
-            for (i, loss) in losses.iter_mut().enumerate() {
-                let gradient = gradients.as_mut().map(|g| g.index_axis_mut(Axis(0), i));
-                let b = part * ROWS + i;
-                *loss = self.row(&model, b).run(isa, gradient.zip(sums.as_deref_mut()))?;
-            }
-            Ok(())
-        })?;
-        let mut total = Sums::new(&model)?;
-        partial.iter().for_each(|sums| total.add(sums));
-        Ok((losses, total))
-    }
-
-    fn row<'b>(&'b self, model: &'b Model, b: usize) -> Row<'b, T> {
-        let (length, steps) = (self.lengths[b], self.crf.emissions.shape()[1]);
-        Row {
-            model,
-            emissions: self.crf.row(b, length),
-            tags: self.tags.map(|tags| &tags[b * steps..][..length]),
-            weight: self.weights.map_or(1.0, |weights| weights[b]),
-        }
-    }
-}
-
-impl Sums {
-    fn write<T: Element>(&self, mut to: Gradients<'_, T>) {
-        let rows = self.transitions.chunks(self.width);
-        let rows = to.transitions.rows_mut().into_iter().zip(rows);
-        let ends = [(to.start.view_mut(), &*self.start), (to.end.view_mut(), &*self.end)];
-        for (to, from) in rows.chain(ends) {
-            to.into_iter().zip(from).for_each(|(to, &x)| *to = T::from_f64(x));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use ndarray::{Array1, Array2, Array3};
+    use ndarray::{Array1, Array2, Array3, Axis};
 
     use super::*;
     use crate::parallel::WORTH_SPLITTING;
@@ -330,8 +231,8 @@ mod tests {
     }
 
     fn same_bits<T: Element>() {
-        let (batch, steps, count) = (9, 50, 17);
-        const { assert!(9 * 50 * 17 * 17 * COST >= WORTH_SPLITTING) };
+        let (batch, steps, count) = (9, 60, 17);
+        const { assert!(9 * 60 * 17 * 17 * DECODE_COST >= WORTH_SPLITTING) };
         let given = Given::<T>::new(batch, steps, count);
         let tags = Array2::from_shape_fn((batch, steps), |(b, t)| ((b + t * t) % count) as i64);
         let run = |threads| {

@@ -2,7 +2,8 @@
 
 use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 
-use super::{Crf, Model};
+use super::batch::Model;
+use super::{Crf, DECODE_COST};
 use crate::chunks::{each, zeros};
 use crate::error::Result;
 use crate::log_space::{ZERO, load, read, store, with_zeros};
@@ -30,7 +31,7 @@ pub fn decode<T: Element>(
     }
     let mut scores = zeros(batch, "scores of the rows")?;
     let parts = scores.iter_mut().zip(tags.axis_iter_mut(Axis(0)));
-    each(parts, crf.threads(OPERATION, threads)?, |b, (score, tags)| {
+    each(parts, crf.threads(OPERATION, threads, DECODE_COST)?, |b, (score, tags)| {
         let (inside, mut behind) = tags.split_at(Axis(0), lengths[b]);
         behind.fill(-1);
         if lengths[b] > 0 {

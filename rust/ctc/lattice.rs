@@ -17,15 +17,12 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
+use super::memory::{Memory, REACH, Sizes};
 use crate::error::Result;
 use crate::log_space::{
-    ZERO, exponentials, largest, ln, load, or_zero, padded, read, store, with_zeros,
+    ZERO, exp, exponentials, largest, ln, load, or_zero, read, store, with_zeros,
 };
-use crate::math::exp_negative;
 use crate::simd::{Element, Isa, Kernel, Lanes};
-
-/// States that a path may skip over or come from beside its own.
-const REACH: usize = 2;
 
 /// A row of the batch, cut to its length.
 pub(super) struct Row<'a, T> {
@@ -41,75 +38,16 @@ pub(super) struct Row<'a, T> {
     pub gradient: Option<ArrayViewMut2<'a, T>>,
 }
 
-/// Sizes of the memory of a row.
-#[derive(Clone, Copy)]
-struct Sizes {
-    steps: usize,
-    /// The length of a line of classes.
-    classes: usize,
-    /// The length of a line of states, and with the states that a path may reach beyond it.
-    states: usize,
-    reach: usize,
-}
-
 impl<T: Element> Row<'_, T> {
     /// Writes the gradient and returns the loss.
     pub fn run(self, isa: Isa) -> Result<f64> {
-        let states = padded(2 * self.labels.len() + 1);
-        let sizes = Sizes {
-            steps: self.logits.nrows(),
-            classes: padded(self.logits.ncols()),
-            states,
-            reach: states + REACH,
-        };
-        let lines = sizes.steps.saturating_mul(2 * sizes.reach + 1);
-        let len = lines.saturating_add(sizes.classes + 3 * sizes.states + 3 * sizes.reach);
+        let (steps, classes) = self.logits.dim();
+        let sizes = Sizes::new(steps, classes, self.labels.len());
+        let len = sizes.memory();
         with_zeros(len, |memory| {
             let lattice = Lattice { sizes, memory: Memory::cut(memory, sizes), row: self };
             <f64 as Element>::dispatch(isa, lattice)
         })
-    }
-}
-
-struct Memory<'m> {
-    /// `T` lines: `a_t`, behind `REACH` zeros' logarithms.
-    paths: &'m mut [f64],
-    /// `T` lines: `sum_t`, 0 where it is minus infinity, and `REACH` more.
-    sums: &'m mut [f64],
-    /// `sum of e^(z - largest z)` at each step.
-    totals: &'m mut [f64],
-    classes: &'m mut [f64],
-    /// `ln p` of the states' labels.
-    labels: &'m mut [f64],
-    /// The largest of the terms of `sum_t`, and the sum relative to it.
-    largest: &'m mut [f64],
-    relative: &'m mut [f64],
-    /// 0 where two states before is a way to come from, else minus infinity.
-    skips: &'m mut [f64],
-    shares: &'m mut [f64],
-    later: &'m mut [f64],
-}
-
-impl<'m> Memory<'m> {
-    fn cut(memory: &'m mut [f64], s: Sizes) -> Self {
-        let mut rest = memory;
-        let mut take = |n: usize| {
-            let (part, behind) = std::mem::take(&mut rest).split_at_mut(n);
-            rest = behind;
-            part
-        };
-        Self {
-            paths: take(s.steps * s.reach),
-            sums: take(s.steps * s.reach),
-            totals: take(s.steps),
-            classes: take(s.classes),
-            labels: take(s.states),
-            largest: take(s.states),
-            relative: take(s.states),
-            skips: take(s.reach),
-            shares: take(s.reach),
-            later: take(s.reach),
-        }
     }
 }
 
@@ -310,7 +248,7 @@ impl<T: Element> Lattice<'_, '_, T> {
 /// The part of the shares from state `to` on that came from states with these `a`.
 #[inline(always)]
 fn share<L: Lanes<f64>>(l: L, a: L::V, sums: &[f64], later: &[f64], to: usize) -> L::V {
-    let part = exp_negative(l, l.sub(a, load(l, sums, to)));
+    let part = exp(l, l.sub(a, load(l, sums, to)));
     l.mul(part, load(l, later, to))
 }
 
@@ -325,9 +263,9 @@ fn add_up<L: Lanes<f64>>(
         let skip = l.add(load(l, before, s), load(l, skips, s));
         let most = l.max(l.max(stay, next), skip);
         let from = or_zero(l, most);
-        let stay = exp_negative(l, l.sub(stay, from));
-        let next = exp_negative(l, l.sub(next, from));
-        let skip = exp_negative(l, l.sub(skip, from));
+        let stay = exp(l, l.sub(stay, from));
+        let next = exp(l, l.sub(next, from));
+        let skip = exp(l, l.sub(skip, from));
         store(l, largest, s, most);
         store(l, relative, s, l.add(l.add(stay, next), skip));
     }

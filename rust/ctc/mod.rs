@@ -7,10 +7,12 @@
 mod beam;
 mod greedy;
 mod lattice;
+mod memory;
+mod targets;
 
 use ndarray::{ArrayView1, ArrayView2, ArrayView3, ArrayViewMut3, Axis, s};
 
-use crate::chunks::{each, reserved, zeros};
+use crate::chunks::{each, zeros};
 use crate::error::{Error, Result};
 use crate::parallel::threads_for;
 use crate::shape::{equal, lengths, refuse};
@@ -19,21 +21,13 @@ use lattice::Row;
 
 pub use beam::beam_decode;
 pub use greedy::greedy_decode;
+pub use targets::Targets;
 
 /// What Python calls the lengths, beside those of the targets.
 const NAME: &str = "input_lengths";
-/// What an element of the logits costs in fused multiply-adds, and a state at a step.
-const COST: usize = 16;
-const STATE_COST: usize = 64;
-
-/// The labels of all rows, one row after another.
-#[derive(Debug, Clone, Copy)]
-pub struct Targets<'a> {
-    /// (sum of all S,): from 0 to V-1, never the blank.
-    pub labels: ArrayView1<'a, i64>,
-    /// (B,): how many of them each row has.
-    pub lengths: ArrayView1<'a, i64>,
-}
+/// What an element of the logits costs in fused multiply-adds, and a label at a step.
+const COST: usize = 128;
+const LABEL_COST: usize = 1024;
 
 /// What the loss is taken of.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +88,7 @@ pub fn loss<T: Element>(
     if let Some(dlogits) = &dlogits {
         equal(operation, "dlogits", "(B, T, V)", ctc.logits.shape(), dlogits.shape())?;
     }
-    let states = steps.saturating_mul(labels.all.len()).saturating_mul(2 * STATE_COST);
+    let states = steps.saturating_mul(labels.all.len()).saturating_mul(LABEL_COST);
     let work = ctc.logits.len().saturating_mul(COST).saturating_add(states);
     let threads = threads_for(operation, threads, work)?;
     let isa = Isa::current()?;
@@ -141,65 +135,6 @@ impl<T: Element> Ctc<'_, T> {
     }
 }
 
-/// Labels on a private copy.
-struct Labels {
-    all: Vec<usize>,
-    /// Where each row's begin, and the end.
-    starts: Vec<usize>,
-}
-
-impl Labels {
-    fn of(&self, row: usize) -> &[usize] {
-        &self.all[self.starts[row]..self.starts[row + 1]]
-    }
-}
-
-impl Targets<'_> {
-    fn checked(
-        &self, operation: &'static str, batch: usize, classes: usize, blank: usize,
-    ) -> Result<Labels> {
-        let starts = self.starts(operation, batch)?;
-        let mut all = reserved(self.labels.len(), "a copy of the labels")?;
-        for (place, &label) in self.labels.iter().enumerate() {
-            match usize::try_from(label) {
-                Ok(label) if label < classes && label != blank => all.push(label),
-                _ => {
-                    let row = starts.partition_point(|&start| start <= place) - 1;
-                    let most = classes - 1;
-                    let expected = format!("integers from 0 to V-1 = {most} but the blank {blank}");
-                    let got = format!("{label} in row {row} at position {}", place - starts[row]);
-                    return Err(refuse(operation, "targets", expected, got));
-                }
-            }
-        }
-        Ok(Labels { all, starts })
-    }
-
-    /// Where the labels of each row begin, and the end of all.
-    fn starts(&self, operation: &'static str, batch: usize) -> Result<Vec<usize>> {
-        equal(operation, "target_lengths", "(B,)", &[batch], self.lengths.shape())?;
-        let total = self.labels.len();
-        let mut starts = reserved(batch.saturating_add(1), "where the labels of rows begin")?;
-        let mut end = 0usize;
-        starts.push(end);
-        for (row, &length) in self.lengths.iter().enumerate() {
-            let after = usize::try_from(length).ok().and_then(|n| end.checked_add(n));
-            let Some(after) = after.filter(|&after| after <= total) else {
-                let expected = format!("integers from 0 on whose sum is {total}, as of labels");
-                let got = format!("{length} in row {row} behind a sum of {end}");
-                return Err(refuse(operation, "target_lengths", expected, got));
-            };
-            end = after;
-            starts.push(end);
-        }
-        if end == total {
-            return Ok(starts);
-        }
-        let expected = format!("integers from 0 on whose sum is {total}, as of labels");
-        Err(refuse(operation, "target_lengths", expected, format!("a sum of {end}")))
-    }
-}
-
 /// That the classes of a step had probabilities.
 fn refuse_undefined(operation: &'static str, row: usize, step: usize) -> crate::Error {
     let expected = "numbers of which the largest is finite";
@@ -213,6 +148,7 @@ mod tests {
     use ndarray::{Array1, Array3, ArrayView1};
 
     use super::*;
+    use crate::parallel::WORTH_SPLITTING;
     use crate::testing::{numbers, on_every_isa};
 
     fn logits<T: Element>(batch: usize, steps: usize, classes: usize) -> Array3<T> {
@@ -258,7 +194,8 @@ mod tests {
     }
 
     fn same_bits<T: Element>() {
-        let (batch, steps, classes, count) = (7, 40, 29, 11);
+        let (batch, steps, classes, count) = (7, 90, 29, 11);
+        const { assert!(7 * 90 * 29 * COST >= WORTH_SPLITTING) };
         let logits = logits::<T>(batch, steps, classes);
         let labels: Array1<i64> = (0..batch * count).map(|i| 1 + (i * i % 28) as i64).collect();
         let counts = Array1::from_elem(batch, count as i64);

@@ -4,10 +4,10 @@
                                           file, print how far they are from the stored ones
     python make_ctc.py OUT_DIR --seed N   the same cases with newly drawn inputs
 
-Needs torch and NumPy. Everything is float64 on one thread. Keys: CASE/input (T, B, V): logits, time
-first as PyTorch has them, of which the loss takes log_softmax; CASE/target (B, S): labels, padded
-with 0, the blank; CASE/input_lengths, CASE/target_lengths (B,); CASE/loss; CASE/dinput: the gradient
-of the sum of the losses with respect to the logits.
+Needs torch and NumPy. Everything is float64 on one thread. Keys: CASE/input (T, B, V): logits,
+time first as PyTorch has them, of which the loss takes log_softmax; CASE/target (B, S): labels,
+padded with 0, the blank; CASE/input_lengths, CASE/target_lengths (B,); CASE/loss; CASE/dinput: the
+gradient of the sum of the losses with respect to the logits.
 """
 
 import argparse

@@ -277,12 +277,12 @@ fn add_scaled(sums: &mut [f64], terms: &[f64], weight: f64) {
 fn add_up<L: Lanes<f64>>(l: L, model: &Model, a: &[f64], most: &mut [f64], relative: &mut [f64]) {
     for j in (0..model.width).step_by(L::N) {
         let mut highest = l.splat(ZERO);
-        for i in 0..model.tags {
-            highest = l.max(highest, l.add(l.splat(a[i]), load(l, model.from(i), j)));
+        for (i, &a) in a[..model.tags].iter().enumerate() {
+            highest = l.max(highest, l.add(l.splat(a), load(l, model.from(i), j)));
         }
         let (from, mut sum) = (or_zero(l, highest), l.splat(0.0));
-        for i in 0..model.tags {
-            let term = l.add(l.splat(a[i]), load(l, model.from(i), j));
+        for (i, &a) in a[..model.tags].iter().enumerate() {
+            let term = l.add(l.splat(a), load(l, model.from(i), j));
             sum = l.add(sum, exp(l, l.sub(term, from)));
         }
         store(l, most, j, highest);

@@ -113,8 +113,8 @@ impl<T: Element> Search<'_, T> {
                 from = load(l, &self.model.start, j);
             } else {
                 let before = &before[(t - 1) * width..];
-                for i in 0..self.model.tags {
-                    let way = l.add(l.splat(before[i]), load(l, self.model.from(i), j));
+                for (i, &score) in before[..self.model.tags].iter().enumerate() {
+                    let way = l.add(l.splat(score), load(l, self.model.from(i), j));
                     from = l.max(from, way);
                 }
             }

@@ -60,6 +60,7 @@
 //! | `cells` | one file a cell: equations, forward next to backward |
 //! | `sequence` | the time loop and backpropagation through time, written once |
 //! | `linear`, `embedding`, `loss`, `optim` | what training needs beside the layers |
+//! | `ctc`, `crf`, `log_space` | losses over all labellings of a sequence, and decoding |
 //! | `parallel`, `pool`, `chunks` | threads and tasks |
 //! | `board`, `team` | rows dealt to threads and handed over, and one row on several threads |
 //! | `buffer`, `view` | memory, strided arrays |
@@ -71,6 +72,8 @@ mod buffer;
 mod cells;
 mod chunks;
 mod column_sums;
+pub mod crf;
+pub mod ctc;
 pub mod embedding;
 mod error;
 mod gemm;
@@ -80,6 +83,7 @@ pub mod kernel;
 #[cfg(test)]
 mod kernel_tests;
 pub mod linear;
+mod log_space;
 pub mod loss;
 #[doc(hidden)]
 pub mod math;

@@ -24,6 +24,13 @@ from recurra.config import get_num_threads as get_num_threads
 from recurra.config import num_threads as num_threads
 from recurra.config import set_num_threads as set_num_threads
 from recurra.config import show_config as show_config
+from recurra.crf import CRF as CRF
+from recurra.crf import crf_decode as crf_decode
+from recurra.crf import crf_loss as crf_loss
+from recurra.crf import crf_marginals as crf_marginals
+from recurra.ctc import ctc_beam_decode as ctc_beam_decode
+from recurra.ctc import ctc_greedy_decode as ctc_greedy_decode
+from recurra.ctc import ctc_loss as ctc_loss
 from recurra.layers import AdaptiveAvgPool1d as AdaptiveAvgPool1d
 from recurra.layers import AdditiveAttention as AdditiveAttention
 from recurra.layers import AvgPool1d as AvgPool1d

@@ -7,6 +7,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, final
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recurra.results import Array
@@ -23,7 +24,13 @@ __all__ = [
     "blend_",
     "clamp_",
     "cos",
+    "crf_decode",
+    "crf_loss",
+    "crf_marginals",
     "cross_entropy",
+    "ctc_beam_decode",
+    "ctc_greedy_decode",
+    "ctc_loss",
     "deserialize_safetensors",
     "embedding_backward",
     "embedding_forward",
@@ -180,6 +187,69 @@ def cross_entropy(
 
     The losses, (N,) or (1,), and their gradient (N, V).
     """
+
+# ---- labellings: B rows, T steps, V classes, K tags; losses are float64 (B,), and weights their
+# factors in the sum that follows them and in the gradients, which are None without `gradient`
+
+def ctc_loss(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    input_lengths: ArrayLike | None,
+    target_lengths: ArrayLike,
+    blank: int,
+    zero_infinity: bool,
+    weights: ArrayLike | None,
+    gradient: bool,
+    n_threads: int | None = None,
+) -> tuple[NDArray[np.float64], float, Array | Any]:
+    """logits (B, T, V), targets (sum of target_lengths,): losses, their sum, gradient."""
+
+def ctc_greedy_decode(
+    logits: ArrayLike, input_lengths: ArrayLike | None, blank: int, n_threads: int | None = None
+) -> list[tuple[NDArray[np.int64], float]]:
+    """logits (B, T, V): labels and log probability of each row."""
+
+def ctc_beam_decode(
+    logits: ArrayLike,
+    input_lengths: ArrayLike | None,
+    blank: int,
+    beam_width: int,
+    n_threads: int | None = None,
+) -> list[list[tuple[NDArray[np.int64], float]]]:
+    """logits (B, T, V): labels and log probabilities of each row, best first."""
+
+def crf_loss(
+    emissions: ArrayLike,
+    tags: ArrayLike,
+    transitions: ArrayLike,
+    start_transitions: ArrayLike,
+    end_transitions: ArrayLike,
+    lengths: ArrayLike | None,
+    weights: ArrayLike | None,
+    gradient: bool,
+    n_threads: int | None = None,
+) -> tuple[NDArray[np.float64], float, list[Array] | Any]:
+    """emissions (B, T, K), tags (B, T) int64: losses, their sum, the gradients of the floats."""
+
+def crf_marginals(
+    emissions: ArrayLike,
+    transitions: ArrayLike,
+    start_transitions: ArrayLike,
+    end_transitions: ArrayLike,
+    lengths: ArrayLike | None,
+    n_threads: int | None = None,
+) -> Array:
+    """The probabilities (B, T, K)."""
+
+def crf_decode(
+    emissions: ArrayLike,
+    transitions: ArrayLike,
+    start_transitions: ArrayLike,
+    end_transitions: ArrayLike,
+    lengths: ArrayLike | None,
+    n_threads: int | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Tags (B, T) and scores (B,)."""
 
 # ---- optimizers: arrays of one shape; all but `grad` are changed in place, so they must be
 # writable, C-contiguous and aligned, and share no memory

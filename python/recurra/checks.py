@@ -45,7 +45,17 @@ def index_array(operation: str, argument: str, value: object, size: int) -> NDAr
     return np.array(array, dtype=np.int64, order="C")
 
 
-def shape(operation: str, argument: str, array: Array, letters: str, wanted: Sequence[int]) -> None:
+def integers(operation: str, argument: str, value: object) -> NDArray[np.int64]:
+    """`value` as int64, copied: integers, or a list of nothing, which has no type of its own."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu" and (array.size or isinstance(value, np.ndarray)):
+        raise TypeError(f"{operation}: {argument}: expected integers, got {array.dtype}")
+    return np.array(array, dtype=np.int64, order="C")
+
+
+def shape(
+    operation: str, argument: str, array: NDArray[Any], letters: str, wanted: Sequence[int]
+) -> None:
     """Refuse an array whose shape is not `wanted`, which `letters` spells."""
     if array.shape != tuple(wanted):
         raise ValueError(

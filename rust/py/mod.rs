@@ -4,6 +4,7 @@ mod arrays;
 mod backward;
 mod files;
 mod forward;
+mod labelling;
 mod train;
 
 use pyo3::exceptions::{PyMemoryError, PyValueError};
@@ -69,5 +70,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     forward::register(module)?;
     backward::register(module)?;
     train::register(module)?;
+    labelling::register(module)?;
     files::register(module)
 }

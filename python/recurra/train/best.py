@@ -26,6 +26,10 @@ class Best:
         self.operation, self.monitor = operation, monitor
         self.mode = checks.one_of(operation, "mode", mode, ("min", "max"))
         self.min_delta = checks.within(operation, "min_delta", min_delta, 0)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all epochs."""
         self.value, self.epoch = math.nan, 0
 
     def improved(self, row: dict[str, Any]) -> bool:

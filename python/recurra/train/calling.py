@@ -27,6 +27,8 @@ class Caller:
     """
 
     def __init__(self, model: Module, loss: Loss) -> None:
+        if not isinstance(model, Module):
+            raise TypeError(f"fit: model: expected a Module, got {type(model).__name__}")
         self.model, self.loss = model, loss
         takes = _parameters("model", model.forward)
         self.takes_lengths, self.takes_state = "lengths" in takes, "state" in takes

@@ -74,6 +74,8 @@ class Checkpoints(Callback):
     def on_fit_begin(self, run: Run) -> None:
         """The folder is made here: training must not go on for hours to find it cannot be."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not run.step:
+            self.best.reset()
         self._saved = run.epoch, run.step
 
     def on_step_end(self, run: Run) -> None:

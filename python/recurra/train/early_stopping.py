@@ -43,6 +43,10 @@ class EarlyStopping(Callback):
         self._weights: dict[str, Any] | None = None
 
     def on_fit_begin(self, run: Run) -> None:
+        """A new training begins anew; one that goes on after it had stopped stops again."""
+        if not run.step:
+            self.best.reset()
+            self.waited, self._weights = 0, None
         self._stop_in_time(run)
 
     def on_epoch_end(self, run: Run, row: dict[str, Any]) -> None:

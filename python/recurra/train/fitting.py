@@ -93,6 +93,7 @@ def fit(
     """
     if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
         checkpoints = Checkpoints(checkpoints)
+    _refuse_others(callbacks)
     watching = [Progress()] if (is_watched() if progress is None else progress) else []
     # The checkpoints come last: they keep what the others have seen.
     last = [checkpoints] if checkpoints is not None else []
@@ -160,13 +161,20 @@ def _run(run: Run) -> None:
         for callback in run.callbacks:
             stack.callback(callback.close)
         for callback in run.callbacks:
-            with loop.located(callback, "on_fit_begin"):
+            with loop.noting(f"fit: in the callback {type(callback).__name__}.on_fit_begin"):
                 callback.on_fit_begin(run)
         loop.train(run)
         # In reverse: the checkpoints keep the weights before another puts back the best ones.
         for callback in reversed(run.callbacks):
-            with loop.located(callback, "on_fit_end"):
+            with loop.noting(f"fit: in the callback {type(callback).__name__}.on_fit_end"):
                 callback.on_fit_end(run)
+
+
+def _refuse_others(callbacks: Iterable[object]) -> None:
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            kind = type(callback).__name__
+            raise TypeError(f"fit: callbacks: expected Callbacks, got {kind}")
 
 
 def _resumed(resume: bool | PathLike, checkpoints: Checkpoints | None) -> Path | None:

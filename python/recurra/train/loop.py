@@ -21,7 +21,7 @@ from recurra.train.calling import Caller, detached
 from recurra.train.nan_guard import bad_gradient, bad_loss
 from recurra.train.run import Run, Totals
 
-__all__ = ["advance", "measure", "mode", "train"]
+__all__ = ["advance", "measure", "mode", "noting", "train"]
 
 
 def train(run: Run) -> None:
@@ -41,7 +41,7 @@ def _steps(run: Run) -> None:
             raise ValueError(f"fit: data: expected {count} batches, its length, got more")
         if advance(run, batch):
             for callback in on_step_end:
-                with located(callback, "on_step_end"):
+                with noting(f"fit: in the callback {type(callback).__name__}.on_step_end"):
                     callback.on_step_end(run)
             if run.history.stopped:
                 return
@@ -102,9 +102,7 @@ def _update(run: Run, batch: Batch, state: Any, drawn: dict[str, int]) -> None:
 
 
 def _note(run: Run, outputs: Any, batch: Batch) -> None:
-    weight = total_weight(batch)
-    run.totals.loss += run.loss * weight
-    run.totals.weight += weight
+    run.totals.add(run.loss, total_weight(batch))
     run.batch += 1
     for metric in run.metrics.values():
         metric.update(outputs, batch)
@@ -126,7 +124,7 @@ def _end_epoch(run: Run) -> None:
     row = {"epoch": run.epoch, "step": run.step, "lr": lr}
     run.history.rows.append(row | values | {"seconds": run.seconds})
     for callback in _overridden(run.callbacks, "on_epoch_end"):
-        with located(callback, "on_epoch_end"):
+        with noting(f"fit: in the callback {type(callback).__name__}.on_epoch_end"):
             callback.on_epoch_end(run, run.history.rows[-1])
 
 
@@ -135,14 +133,15 @@ def measure(
 ) -> dict[str, Any]:
     """The mean loss of a target and the metrics over the first epoch of `data`, no gradients."""
     totals, state = Totals(), None
+    for metric in metrics.values():
+        metric.reset()
     with mode(model, training=False), no_grad():
-        for batch in data.epoch(0):
-            outputs, state = caller.outputs(batch, state if batch.carries else None)
-            weight = total_weight(batch)
-            totals.loss += caller.value(outputs, batch).item() * weight
-            totals.weight += weight
-            for metric in metrics.values():
-                metric.update(outputs, batch)
+        for i, batch in enumerate(data.epoch(0), 1):
+            with noting(f"fit: in the evaluation, batch {i}"):
+                outputs, state = caller.outputs(batch, state if batch.carries else None)
+                totals.add(caller.value(outputs, batch).item(), total_weight(batch))
+                for metric in metrics.values():
+                    metric.update(outputs, batch)
     found = {"loss": totals.means()["loss"]} | {n: m.compute() for n, m in metrics.items()}
     for metric in metrics.values():
         metric.reset()
@@ -162,12 +161,12 @@ def mode(model: Module, training: bool) -> Iterator[None]:
 
 
 @contextmanager
-def located(callback: Callback, event: str) -> Iterator[None]:
-    """Say in which callback an error arose."""
+def noting(where: str) -> Iterator[None]:
+    """Say where an error arose."""
     try:
         yield
     except Exception as error:
-        error.add_note(f"fit: in the callback {type(callback).__name__}.{event}")
+        error.add_note(where)
         raise
 
 

@@ -30,6 +30,11 @@ class Totals:
     grad_norm: float = 0.0
     updates: int = 0
 
+    def add(self, loss: float, weight: float) -> None:
+        """Take in the mean loss of a batch that weighs `weight`."""
+        self.loss += loss * weight
+        self.weight += weight
+
     def means(self) -> dict[str, float]:
         """The mean loss of a target, and the mean norm of a gradient."""
         return {
@@ -73,6 +78,8 @@ class Run:
 
     def __post_init__(self) -> None:
         self.parameters = list(_parameters(self.model, self.optimizer))
+        for metric in self.metrics.values():
+            metric.reset()
 
     def stop(self, why: str) -> None:
         """End the training after the update, or the epoch, that is under way."""
@@ -148,6 +155,11 @@ def _agree(what: str, had: object, has: object) -> None:
 
 def _parameters(model: Module, optimizer: Optimizer) -> Iterator[Tensor]:
     """Those of the model, then what else the optimizer updates (such as a loss's own)."""
+    updated = {id(parameter) for parameter in optimizer.params.values()}
+    if not any(id(parameter) in updated for parameter in model.parameters()):
+        raise ValueError(
+            "fit: optimizer: expected one with parameters of the model, got one of another"
+        )
     seen: set[int] = set()
     for parameter in [*model.parameters(), *optimizer.params.values()]:
         if id(parameter) not in seen:

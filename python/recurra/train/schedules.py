@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from recurra import checks
@@ -12,11 +12,11 @@ __all__ = ["FactorSchedule", "Scheduler"]
 
 
 class FactorSchedule:
-    """Multiplies the learning rate that the optimizer had first by `factor(updates so far)`."""
+    """Multiplies the learning rates that the optimizer had first by `factor(updates so far)`."""
 
     def __init__(self, optimizer: Optimizer, factor: Callable[[int], float]) -> None:
         self.optimizer, self.factor = optimizer, factor
-        self.base, self.count = optimizer.lr, 0
+        self.bases, self.count = [float(group["lr"]) for group in _groups(optimizer)], 0
         self._set()
 
     def step(self) -> None:
@@ -25,13 +25,15 @@ class FactorSchedule:
         self._set()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"base": self.base, "count": self.count}
+        return {"bases": self.bases, "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.base, self.count = state["base"], state["count"]
+        self.bases, self.count = list(state["bases"]), state["count"]
 
     def _set(self) -> None:
-        self.optimizer.lr = self.base * self.factor(self.count)
+        factor = self.factor(self.count)
+        for group, base in zip(_groups(self.optimizer), self.bases, strict=True):
+            group["lr"] = base * factor
 
 
 class Scheduler:
@@ -75,12 +77,21 @@ class Scheduler:
 
     def check(self) -> None:
         """Refuse a learning rate below 0, infinite or NaN. 0 is one: nothing moves."""
-        if not 0 <= self.optimizer.lr < math.inf:
-            raise ValueError(f"fit: lr: expected 0 <= lr < inf, got {self.optimizer.lr}")
+        for group in _groups(self.optimizer):
+            if not 0 <= group["lr"] < math.inf:
+                raise ValueError(f"fit: lr: expected 0 <= lr < inf, got {group['lr']}")
 
     def _step(self, *value: float) -> None:
         self.schedule.step(*value)
         self.check()
+
+
+def _groups(optimizer: Optimizer) -> Sequence[MutableMapping[str, Any]]:
+    """The groups of parameters of an optimizer that has any; one without is a group itself."""
+    groups: Sequence[MutableMapping[str, Any]] = getattr(
+        optimizer, "param_groups", [vars(optimizer)]
+    )
+    return groups
 
 
 def _wants_value(step: Callable[..., Any]) -> bool:

@@ -45,11 +45,12 @@ def target_weights(batch: Batch, steps: NDArray[np.bool_] | None) -> Values | No
 
 def total_weight(batch: Batch) -> float:
     """How much a batch counts in a mean over batches: its targets, each with its weight."""
-    weights = target_weights(batch, valid_steps(batch))
-    if weights is None:
+    if batch.lengths is None and batch.weights is None:
         targets = batch.targets[0] if isinstance(batch.targets, tuple) else batch.targets
-        rows = len(targets)
-        return float(rows * targets.shape[1] if has_time(batch) else rows)
+        return float(len(targets) * targets.shape[1] if has_time(batch) else len(targets))
+    weights = target_weights(batch, valid_steps(batch))
+    if weights is None:  # the lengths are for the inputs alone
+        return float(len(batch.targets))
     repeats = batch.targets.shape[1] if weights.ndim == 1 and has_time(batch) else 1
     return float(np.sum(weights, dtype=np.float64)) * repeats
 
@@ -57,8 +58,8 @@ def total_weight(batch: Batch) -> float:
 def has_time(batch: Batch) -> bool:
     """Whether there is a target for each time step of the inputs."""
     inputs = batch.inputs[0] if isinstance(batch.inputs, tuple) else batch.inputs
-    shape, wanted = np.shape(batch.targets), np.shape(inputs)[:2]
-    return len(wanted) == 2 and shape[:2] == wanted
+    wanted = getattr(inputs, "shape", ())[:2]
+    return len(wanted) == 2 and getattr(batch.targets, "shape", ())[:2] == wanted
 
 
 def counted(operation: str, outputs: Any, batch: Batch) -> tuple[Values, Values, Values | None]:

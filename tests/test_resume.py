@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from training import CELLS, OPTIMIZERS, Windows, bits, rows, tagger, timeless
 
 TESTS = Path(__file__).parent
 EPOCHS = 3
+EMPTY: Mapping[str, str] = MappingProxyType({})
 posix = pytest.mark.skipif(os.name == "nt", reason="kill -9 is POSIX's")
 
 
@@ -57,13 +60,15 @@ def trained(
     return bits(model), timeless(history)
 
 
-def in_new_process(code: str, *arguments: object, check: bool = True) -> Any:
+def in_new_process(
+    code: str, *arguments: object, check: bool = True, environment: Mapping[str, str] = EMPTY
+) -> Any:
     """Run code that has the names of this module."""
     path = os.pathsep.join([str(TESTS), *sys.path])
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", f"from test_resume import *\n{code}"]
         + [str(argument) for argument in arguments],
-        env=os.environ | {"PYTHONPATH": path},
+        env={**os.environ, **environment, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=check,
@@ -106,6 +111,15 @@ def test_after_every_step(stop: int, tmp_path: Path) -> None:
 def test_a_finished_training_gives_its_history(tmp_path: Path) -> None:
     whole = trained("RNN", "SGD", None, tmp_path)
     assert trained("RNN", "SGD", None, tmp_path, seed=5) == whole
+
+
+def test_every_instruction_set_gives_the_same_bits() -> None:
+    code = "print({n: d.hex() for n, d in trained('LSTM', 'Adam')[0].items()})"
+    ends = [
+        in_new_process(code, environment={"RECURRA_ISA": isa}).stdout
+        for isa in recurra._core.available_isas()
+    ]
+    assert len(set(ends)) == 1
 
 
 def test_any_checkpoint_can_be_gone_on_from(tmp_path: Path) -> None:
@@ -352,6 +366,7 @@ class TestAnotherTraining:
         ("change", "text"),
         [
             ({"data": Windows(5)}, "expected batches in an epoch as in the checkpoint: 6, got 5"),
+            ({"accumulate": 2}, "expected accumulate as in the checkpoint: 1, got 2"),
             ({"metrics": [metrics.MAE()]}, "expected metrics as in the checkpoint: [], got"),
             ({"callbacks": [EarlyStopping()]}, "expected callbacks with a state as in the"),
             ({"schedule": lambda _: 1.0}, "fit: schedule: expected none as in the checkpoint"),

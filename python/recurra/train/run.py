@@ -103,6 +103,7 @@ class Run:
             "history": [dict(row) for row in self.history.rows],
             "totals": dict(vars(self.totals)),
             "batches": len(self.data),
+            "accumulate": self.accumulate,
             "epoch": self.epoch,
             "batch": self.batch,
             "step": self.step,
@@ -124,6 +125,7 @@ class Run:
 
     def _check(self, state: Mapping[str, Any]) -> None:
         _agree("batches in an epoch", state["batches"], len(self.data))
+        _agree("accumulate", state["accumulate"], self.accumulate)
         _agree("metrics", sorted(state["metrics"]), sorted(self.metrics))
         kinds = [kind for kind, _ in state["callbacks"]]
         _agree("callbacks with a state", kinds, [_kind(c) for c in self._keeping()])

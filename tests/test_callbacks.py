@@ -150,6 +150,15 @@ class TestLogs:
             epochs = [json.loads(line)["epoch"] for line in text.splitlines()]
         assert epochs == [1, 2, 3]
 
+    @pytest.mark.parametrize("logger", [CSVLogger, JSONLinesLogger])
+    def test_another_file_is_not_touched(self, logger: Any, tmp_path: Path) -> None:
+        path = tmp_path / "log"
+        run(epochs=1, checkpoints=tmp_path)
+        path.write_text("step,epoch\nnone,1\n")
+        with pytest.raises(ValueError, match=r"log: expected the log of a training that is resum"):
+            run(logger(path), epochs=2, checkpoints=tmp_path, resume=True)
+        assert path.read_text() == "step,epoch\nnone,1\n"
+
     def test_other_columns_are_refused(self, tmp_path: Path) -> None:
         run(CSVLogger(tmp_path / "log"), epochs=1, checkpoints=tmp_path)
         with pytest.raises(ValueError, match=r"expected the columns .* of its header, got"):

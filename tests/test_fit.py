@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,22 @@ class TestAgainstALoop:
         whole = evaluate(model, Given(Batch(x, y)), CE)["loss"]
         assert evaluate(model, Windows(), CE)["loss"] == pytest.approx(whole, rel=1e-6)
         assert evaluate(model, Windows(carries=False), CE)["loss"] != pytest.approx(whole, rel=1e-6)
+
+    def test_gradients_from_before_are_forgotten(self) -> None:
+        wanted, _ = by_hand(Windows(), 1)
+        model, optimizer = tagger()
+        for parameter in model.parameters():
+            parameter.grad = np.ones_like(parameter.data)
+        fit(model, Windows(), CE, optimizer)
+        assert bits(model) == bits(wanted)
+
+    def test_in_a_thread(self) -> None:
+        """Where signals cannot be handled."""
+        wanted, _ = by_hand(Windows(), 1)
+        model, optimizer = tagger()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(fit, model, Windows(), CE, optimizer).result()
+        assert bits(model) == bits(wanted)
 
 
 class TestAccumulation:

@@ -344,6 +344,15 @@ class TestDamage:
         with pytest.raises(ValueError, match=r"other: expected format recurra.train 1, got None"):
             files.load(tmp_path / "other")
 
+    def test_a_state_that_is_none(self, tmp_path: Path) -> None:
+        """Its digest is right: somebody made it so."""
+        for text in ('{"dict": {"a": {"array": "b"}}}', "[" * 10**5, '{"what": 1}'):
+            metadata = {"format": files.FORMAT, "format_version": files.VERSION, "state": text}
+            metadata |= {"sha256": files._digest({}, metadata)}
+            checkpoint.save(tmp_path / "made", {}, metadata)
+            with pytest.raises(ValueError, match="made: expected the state of a training"):
+                files.load(tmp_path / "made")
+
     def test_a_full_disk_leaves_all_files(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

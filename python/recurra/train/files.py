@@ -57,7 +57,12 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"checkpoint: {path}: expected the content that was written, got a damaged file: "
             "its digest does not agree"
         )
-    state: dict[str, Any] = unpack(arrays, metadata["state"])
+    try:
+        state: dict[str, Any] = unpack(arrays, metadata["state"])
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"checkpoint: {path}: expected the state of a training, got another ({error!r})"
+        ) from error
     return state
 
 

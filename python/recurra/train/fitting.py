@@ -53,7 +53,8 @@ def fit(
     """Train a model in place, and tell how it went.
 
     `data` and `validation` are batches (`recurra.data.Batches`) or pairs of arrays (N, ...), which
-    are read `batch_size` rows at a time; the training's are shuffled by `seed` (None: not).
+    are read `batch_size` rows at a time; the training's are shuffled by `seed` (None: not). The
+    whole model is in training mode while it learns, and as it was before afterwards.
     `loss` is called with the outputs and the targets, or with the outputs and the batch if its
     second argument is called `batch`. `metrics` are of `recurra.metrics`, with their names or
     under those of their classes, over the training and the validation.

@@ -30,7 +30,13 @@ class _Logger(Callback):
         self._file: TextIO | None = None
 
     def on_fit_begin(self, run: Run) -> None:
-        kept = self._kept(run.step) if run.step and self.path.exists() else []
+        try:
+            kept = self._kept(run.step) if run.step and self.path.exists() else []
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{type(self).__name__}: {self.path}: expected the log of a training that is "
+                f"resumed, got another file ({error!r})"
+            ) from error
         write_atomically(self.path, "".join(kept).encode())
         self._file = self.path.open("a", encoding="utf-8", newline="")
 
@@ -138,8 +144,8 @@ def _csv(values: list[Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return [_plain(part) for part in value.tolist()]
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
     if isinstance(value, list):
         return [_plain(part) for part in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -26,6 +26,7 @@ __all__ = ["advance", "measure", "mode", "noting", "train"]
 
 def train(run: Run) -> None:
     """Epoch after epoch, until all are done or somebody says stop."""
+    run.zero_grad()
     while run.epoch < run.epochs and not run.history.stopped:
         with mode(run.model, training=True):
             _steps(run)
@@ -55,8 +56,7 @@ def advance(run: Run, batch: Batch) -> bool:
         return _advance(run, batch)
     except Exception as error:
         error.add_note(f"fit: in epoch {run.epoch + 1}, batch {run.batch + 1}")
-        for parameter in run.parameters:
-            parameter.grad = None
+        run.zero_grad()
         raise
 
 
@@ -92,8 +92,7 @@ def _update(run: Run, batch: Batch, state: Any, drawn: dict[str, int]) -> None:
         for grad in grads:
             _core.scale_(grad, factor)
     run.optimizer.step()
-    for parameter in run.parameters:
-        parameter.grad = None
+    run.zero_grad()
     if run.scheduler.after_update is not None:
         run.scheduler.after_update()
     run.step += 1

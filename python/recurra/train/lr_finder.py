@@ -103,8 +103,7 @@ def _run(
 
 def _losses(run: Run, rates: list[float]) -> list[float]:
     losses: list[float] = []
-    for parameter in run.parameters:
-        parameter.grad = None
+    run.zero_grad()
     for rate, batch in zip(rates, _endless(run), strict=False):
         run.optimizer.lr = rate
         try:

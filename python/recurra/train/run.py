@@ -85,6 +85,11 @@ class Run:
         """End the training after the update, or the epoch, that is under way."""
         self.history.stopped = why or "stopped"
 
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
     @property
     def seconds(self) -> float:
         """How long the training has taken, the part before a checkpoint included."""

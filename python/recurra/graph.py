@@ -123,7 +123,8 @@ def backpropagate(root: Source, gradient: Array) -> list[tuple[Tensor, Array]]:
     for node in _order(root):
         outputs = [met.pop((node, i), None) for i in range(len(node.outputs))]
         for source, back in node.give_back(outputs):
-            met[source] = met[source] + back if source in met else back
+            before = met.get(source)
+            met[source] = back if before is None else before + back
     return [(leaf, total) for (leaf, _), total in met.items() if not isinstance(leaf, Node)]
 
 

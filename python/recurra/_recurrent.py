@@ -129,6 +129,8 @@ class Recurrent(Module):
 
     def _run_cell(self, i: int, x: Tensor, *state: Tensor, lengths: object) -> tuple[Tensor, ...]:
         cell, reverse = self._cell, i % self._stack.directions == 1
+        # An operation of its own for the axis of cells would cost a small layer a third more.
+        is_alone = self._stack.cells == 1
         inputs = {"x": x, **self._parameters(i), **_named(state)}
         save = any_requires_grad(inputs.values())
         *outputs, saved = cell.forward(
@@ -140,11 +142,15 @@ class Recurrent(Module):
             memory=self.memory if save else "keep",
         )
 
-        def backward(*gradients: Array | None) -> list[Array | None]:
-            found = cell.backward(saved, *gradients)
+        def backward(dy: Array | None, *states: Array | None) -> list[Array | None]:
+            if is_alone:
+                states = tuple([None if g is None else g[0] for g in states])
+            found = cell.backward(saved, dy, *states)
             return [getattr(found, f"d{name}") for name in inputs]
 
-        return fused_node(self._stack.name, outputs, tuple(inputs.values()), backward)
+        y, *finals = outputs
+        shaped = [y, *[final[None] for final in finals]] if is_alone else outputs
+        return fused_node(self._stack.name, shaped, tuple(inputs.values()), backward)
 
     def _step_cell(self, i: int, x: Array, *state: Array) -> tuple[Array, ...]:
         new = self._cell.step(x, **self._arrays(i), **_named(state), **self._cell.options)
@@ -152,22 +158,21 @@ class Recurrent(Module):
 
     def _parameters(self, i: int) -> dict[str, Parameter]:
         """The parameters of cell `i`, named as the arguments of `recurra.functional`."""
-        wanted = self._shapes(i)
-        return {
-            argument: getattr(self, name + self._tail(i))
-            for argument, name in PARAMETERS.items()
-            if name in wanted
-        }
+        return {argument: getattr(self, name) for argument, name in self._names_of[i]}
 
     def _arrays(self, i: int) -> dict[str, Array]:
         return {name: parameter.data for name, parameter in self._parameters(i).items()}
 
     def _make_parameters(self) -> None:
         bound = 1 / math.sqrt(self.hidden_size)
+        self._names_of: list[list[tuple[str, str]]] = []
         for i in range(self._stack.cells):
             for name, shape in self._shapes(i).items():
                 values = random.uniform(shape, -bound, bound, self.dtype)
                 setattr(self, name + self._tail(i), Parameter(values))
+            self._names_of.append(
+                [(a, n + self._tail(i)) for a, n in PARAMETERS.items() if n in self._shapes(i)]
+            )
 
     def _shapes(self, i: int) -> dict[str, tuple[int, ...]]:
         """The parameters of cell `i`, without their tail."""

@@ -97,19 +97,20 @@ class Node:
         """The gradient for each source that wants one; what was saved for it is freed."""
         backward, sources = self.backward, self.sources
         self.backward, self.sources = None, ()
-        if backward is None or all(gradient is None for gradient in gradients):
+        if backward is None or not [g for g in gradients if g is not None]:
             return
         for i, (source, gradient) in enumerate(zip(sources, backward(*gradients), strict=True)):
             if source is not None and gradient is not None:
-                self._check(i, gradient, *_form(source))
+                shape, dtype = _form(source)
+                if gradient.shape != shape or gradient.dtype != dtype:
+                    self._refuse(i, gradient, shape, dtype)
                 yield source, gradient
 
-    def _check(self, i: int, found: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        if found.shape != shape or found.dtype != dtype:
-            raise ValueError(
-                f"{self.name}: gradient of input {i}: expected {dtype} {shape}, "
-                f"got {found.dtype} {found.shape}"
-            )
+    def _refuse(self, i: int, found: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        raise ValueError(
+            f"{self.name}: gradient of input {i}: expected {dtype} {shape}, "
+            f"got {found.dtype} {found.shape}"
+        )
 
 
 def backpropagate(root: Source, gradient: Array) -> list[tuple[Tensor, Array]]:
@@ -122,7 +123,8 @@ def backpropagate(root: Source, gradient: Array) -> list[tuple[Tensor, Array]]:
     for node in _order(root):
         outputs = [met.pop((node, i), None) for i in range(len(node.outputs))]
         for source, back in node.give_back(outputs):
-            met[source] = met[source] + back if source in met else back
+            before = met.get(source)
+            met[source] = back if before is None else before + back
     return [(leaf, total) for (leaf, _), total in met.items() if not isinstance(leaf, Node)]
 
 
@@ -130,38 +132,51 @@ def _order(root: Source) -> list[Node]:
     """The nodes under `root`, users first. Without recursion: graphs are as deep as time is."""
     finished: list[Node] = []
     seen: set[Node] = set()
-    stack: list[tuple[Source, bool]] = [(root, False)]
+    stack = _nodes((root,))
     while stack:
-        (node, version), is_done = stack.pop()
-        if not isinstance(node, Node):
-            _refuse_updated(node, version)
-        elif is_done:
+        node, is_done = stack.pop()
+        if is_done:
             finished.append(node)
         elif node not in seen:
-            _refuse_used(node)
+            if node.backward is None:
+                _refuse_used(node)
             seen.add(node)
-            stack.append(((node, version), True))
-            stack.extend((source, False) for source in node.sources if source is not None)
+            stack.append((node, True))
+            stack += _nodes(node.sources)
     return finished[::-1]
 
 
+def _nodes(sources: Sequence[Source | None]) -> list[tuple[Node, bool]]:
+    """The nodes among the sources, not done yet; leaves are looked at here."""
+    nodes = []
+    for source in sources:
+        if source is not None:
+            origin, version = source
+            if isinstance(origin, Node):
+                nodes.append((origin, False))
+            elif origin.version != version:
+                _refuse_updated(origin)
+    return nodes
+
+
 def _refuse_used(node: Node) -> None:
-    if node.backward is None:
-        raise RuntimeError(
-            f"backward: graph: expected one that was not walked yet, got a {node.name} whose "
-            "values were freed by an earlier backward; add the losses and call backward once, or "
-            "detach() what is carried over (such as a recurrent state)"
-        )
+    raise RuntimeError(
+        f"backward: graph: expected one that was not walked yet, got a {node.name} whose "
+        "values were freed by an earlier backward; add the losses and call backward once, or "
+        "detach() what is carried over (such as a recurrent state)"
+    )
 
 
-def _refuse_updated(leaf: Tensor, version: int) -> None:
-    if leaf.version != version:
-        raise RuntimeError(
-            f"backward: graph: expected a leaf of shape {leaf.shape} as the forward pass used it, "
-            "got one updated since; call backward before the optimizer's step"
-        )
+def _refuse_updated(leaf: Tensor) -> None:
+    raise RuntimeError(
+        f"backward: graph: expected a leaf of shape {leaf.shape} as the forward pass used it, "
+        "got one updated since; call backward before the optimizer's step"
+    )
 
 
 def _form(source: Source) -> tuple[tuple[int, ...], np.dtype[Any]]:
     origin, number = source
-    return origin.outputs[number] if isinstance(origin, Node) else (origin.shape, origin.dtype)
+    if isinstance(origin, Node):
+        return origin.outputs[number]
+    array = origin.data
+    return array.shape, array.dtype

@@ -65,6 +65,17 @@ class Tensor:
         self.requires_grad = requires_grad
         self.version = 0
 
+    @classmethod
+    def made(cls, array: Array, made_by: tuple[Node, int] | None) -> Tensor:
+        """The tensor of a result that was checked: `made_by` is None if nothing was recorded."""
+        tensor = cls.__new__(cls)
+        tensor._array = array
+        tensor._made_by = made_by
+        tensor.grad = None
+        tensor.requires_grad = made_by is not None
+        tensor.version = 0
+        return tensor
+
     @property
     def data(self) -> Array:
         """The values: an array that shares memory. Assignment must keep shape and dtype."""
@@ -128,7 +139,7 @@ class Tensor:
         """
         if not self.requires_grad:
             raise RuntimeError("backward: tensor: expected one that requires grad, got one without")
-        for leaf, gradient in backpropagate(self._source(), self._first_gradient(grad)):
+        for leaf, gradient in backpropagate(self.source(), self._first_gradient(grad)):
             if leaf.grad is None:
                 leaf.grad = gradient.copy()
             else:
@@ -146,7 +157,8 @@ class Tensor:
         checks.shape("backward", "grad", array, "of the tensor", self.shape)
         return array
 
-    def _source(self) -> Source:
+    def source(self) -> Source:
+        """Where the values came from: see `recurra.graph.Source`."""
         return self._made_by or (self, self.version)
 
     def __repr__(self) -> str:

@@ -1,0 +1,126 @@
+"""What Python costs in a training step of `fit`: four tiny layers, Adam, clipping, one thread.
+
+The sizes are so small that the kernels take next to nothing. A step's time is taken whole, and in
+a second run as the sum of the calls into the core; the rest is Python: the layers, the graph, the
+loss, the optimizer and the loop itself. Beside it is the same step in a loop written by hand.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+import page
+
+import recurra
+from recurra import _core
+from recurra.data import Batch
+from recurra.train import Callback, fit
+
+X = np.random.default_rng(0).standard_normal((2, 3, 2)).astype(np.float32)
+Y = X[..., :1].copy()
+
+
+class Batches:
+    """The same batch again and again."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def epoch(self, _: int) -> Any:
+        return (Batch(X, Y) for _ in range(self.count))
+
+
+class Clock(Callback):
+    """Notes the time after each step."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_step_end(self, _: Any) -> None:
+        self.times.append(time.perf_counter())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print a table: medians and the least of all steps."""
+    parser = argparse.ArgumentParser(prog="training_step", description=__doc__)
+    parser.add_argument("--steps", type=int, default=5000, help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    with recurra.num_threads(1):
+        whole, by_hand = _fitted(options.steps), _by_hand(options.steps)
+        core = _in_core(options.steps)
+    rows = {
+        "step of fit": whole,
+        "kernels and their binding": core,
+        "Python": [a - b for a, b in zip(sorted(whole), sorted(core), strict=False)],
+        "the same step by hand": by_hand,
+    }
+    table = [(n, page.duration(median(v)), page.duration(min(v))) for n, v in rows.items()]
+    print(page.table(("part", "median", "least"), table))
+    return 0
+
+
+def _model() -> tuple[Any, Any]:
+    recurra.manual_seed(0)
+    layers = recurra.Linear(2, 4), recurra.LSTM(4, 4), recurra.GRU(4, 4), recurra.Linear(4, 1)
+    model = recurra.Sequential(*layers)
+    return model, recurra.Adam(model.parameters())
+
+
+def _fitted(steps: int) -> list[float]:
+    model, optimizer = _model()
+    clock = Clock()
+    fit(model, Batches(steps + 1), recurra.mse, optimizer, clip_norm=1.0, callbacks=[clock])
+    return np.diff(clock.times).tolist()
+
+
+def _by_hand(steps: int) -> list[float]:
+    model, optimizer = _model()
+    times = []
+    for _ in range(steps + 1):
+        loss = recurra.mse(model(X), Y)
+        optimizer.zero_grad()
+        loss.backward()
+        recurra.clip_grad_norm(model.parameters(), 1.0)
+        optimizer.step()
+        loss.item()
+        times.append(time.perf_counter())
+    return np.diff(times).tolist()
+
+
+def _in_core(steps: int) -> list[float]:
+    """The time that each step spends in functions of the core."""
+    model, optimizer = _model()
+    found, spent = [], [0.0]
+
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            result = function(*args, **kwargs)
+            spent[0] += time.perf_counter() - start
+            return result
+
+        return call
+
+    class Sum(Callback):
+        def on_step_end(self, _: Any) -> None:
+            found.append(spent[0])
+            spent[0] = 0.0
+
+    own = {n: f for n, f in vars(_core).items() if type(f).__name__.startswith("builtin")}
+    try:
+        vars(_core).update({name: timed(function) for name, function in own.items()})
+        fit(model, Batches(steps), recurra.mse, optimizer, clip_norm=1.0, callbacks=[Sum()])
+    finally:
+        vars(_core).update(own)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""The state of a training, all of it: what a checkpoint holds and callbacks see."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from recurra import random
+from recurra.autograd import Tensor
+from recurra.data import Batches
+from recurra.metrics import Metric
+from recurra.module import Module
+from recurra.optim import Optimizer
+from recurra.train.callback import Callback
+from recurra.train.calling import Caller
+from recurra.train.history import History
+from recurra.train.schedules import Scheduler
+
+__all__ = ["Run", "Totals"]
+
+
+@dataclass
+class Totals:
+    """Sums over the part of an epoch that is done."""
+
+    loss: float = 0.0
+    weight: float = 0.0
+    grad_norm: float = 0.0
+    updates: int = 0
+
+    def add(self, loss: float, weight: float) -> None:
+        """Take in the mean loss of a batch that weighs `weight`."""
+        self.loss += loss * weight
+        self.weight += weight
+
+    def means(self) -> dict[str, float]:
+        """The mean loss of a target, and the mean norm of a gradient."""
+        return {
+            "loss": self.loss / self.weight if self.weight else float("nan"),
+            "grad_norm": self.grad_norm / self.updates if self.updates else float("nan"),
+        }
+
+
+@dataclass
+class Run:
+    """A training under way."""
+
+    model: Module
+    optimizer: Optimizer
+    caller: Caller
+    scheduler: Scheduler
+    data: Batches
+    validation: Batches | None
+    metrics: Mapping[str, Metric]
+    epochs: int
+    clip_norm: float | None
+    accumulate: int
+    callbacks: Sequence[Callback]
+
+    history: History = field(default_factory=History)
+    epoch: int = 0
+    """Epochs that are done."""
+    batch: int = 0
+    """Batches of the epoch under way that are done."""
+    step: int = 0
+    """Updates of the weights so far."""
+    loss: float = float("nan")
+    """That of the last batch, before its update."""
+    grad_norm: float = float("nan")
+    """The norm of the last gradient, before clipping."""
+    totals: Totals = field(default_factory=Totals)
+    carried: Any = None
+    """The model's state after the last batch."""
+    seconds_before: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        self.parameters = list(_parameters(self.model, self.optimizer))
+        for metric in self.metrics.values():
+            metric.reset()
+
+    def stop(self, why: str) -> None:
+        """End the training after the update, or the epoch, that is under way."""
+        self.history.stopped = why or "stopped"
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @property
+    def seconds(self) -> float:
+        """How long the training has taken, the part before a checkpoint included."""
+        return self.seconds_before + time.perf_counter() - self.started
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on to the bit, in a new process too."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.scheduler.state_dict(),
+            "random": random.get_state(),
+            "carried": self.carried,
+            "metrics": {name: metric.state_dict() for name, metric in self.metrics.items()},
+            "callbacks": [[_kind(c), kept] for c in self.callbacks if (kept := c.state_dict())],
+            "history": [dict(row) for row in self.history.rows],
+            "totals": dict(vars(self.totals)),
+            "batches": len(self.data),
+            "accumulate": self.accumulate,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on as after `state_dict` returned `state`: all of it or, on an error, nothing."""
+        self._check(state)
+        before = self.state_dict()
+        try:
+            self._load(state)
+        except BaseException:
+            self._load(before)
+            raise
+
+    def _keeping(self) -> list[Callback]:
+        return [callback for callback in self.callbacks if callback.state_dict()]
+
+    def _check(self, state: Mapping[str, Any]) -> None:
+        _agree("batches in an epoch", state["batches"], len(self.data))
+        _agree("accumulate", state["accumulate"], self.accumulate)
+        _agree("metrics", sorted(state["metrics"]), sorted(self.metrics))
+        kinds = [kind for kind, _ in state["callbacks"]]
+        _agree("callbacks with a state", kinds, [_kind(c) for c in self._keeping()])
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["schedule"])
+        random.set_state(state["random"])
+        self.carried = state["carried"]
+        for name, metric in self.metrics.items():
+            metric.load_state_dict(state["metrics"][name])
+        for callback, (_, kept) in zip(self._keeping(), state["callbacks"], strict=True):
+            callback.load_state_dict(kept)
+        self.history.rows[:] = [dict(row) for row in state["history"]]
+        self.totals = Totals(**state["totals"])
+        self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
+        self.seconds_before, self.started = state["seconds"], time.perf_counter()
+
+
+def _kind(callback: Callback) -> str:
+    return type(callback).__name__
+
+
+def _agree(what: str, had: object, has: object) -> None:
+    if had != has:
+        raise ValueError(f"fit: resume: expected {what} as in the checkpoint: {had}, got {has}")
+
+
+def _parameters(model: Module, optimizer: Optimizer) -> Iterator[Tensor]:
+    """Those of the model, then what else the optimizer updates (such as a loss's own)."""
+    updated = {id(parameter) for parameter in optimizer.params.values()}
+    if not any(id(parameter) in updated for parameter in model.parameters()):
+        raise ValueError(
+            "fit: optimizer: expected one with parameters of the model, got one of another"
+        )
+    seen: set[int] = set()
+    for parameter in [*model.parameters(), *optimizer.params.values()]:
+        if id(parameter) not in seen:
+            seen.add(id(parameter))
+            yield parameter

@@ -72,12 +72,14 @@ from recurra.recurrent import RNN as RNN
 if TYPE_CHECKING:
     from recurra import data as data
     from recurra import inspect as inspect
+    from recurra import metrics as metrics
     from recurra import plots as plots
+    from recurra import train as train
 
 __version__: str = _core.version()
 
 # Imported when they are first used: `import recurra` stays quick for who only serves a model.
-LAZY = ("data", "inspect", "plots")
+LAZY = ("data", "inspect", "metrics", "plots", "train")
 
 if not TYPE_CHECKING:
 

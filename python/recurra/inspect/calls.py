@@ -127,7 +127,7 @@ def gradient_norms(model: Module, loss: Callable[[], Tensor]) -> dict[str, NDArr
             "gradient_norms: loss: expected a function that returns a tensor of one element that "
             f"requires grad, got {value!r}"
         )
-    backpropagate(value._source(), np.ones_like(value.data))
+    backpropagate(value.source(), np.ones_like(value.data))
     return {
         call.name: walk(
             call.cell, call.arrays, call.lengths, call.reverse, call.gradients or ()

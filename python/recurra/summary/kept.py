@@ -45,7 +45,7 @@ class Buffers:
 def nodes(outputs: Iterable[Tensor], known: Iterable[Node] = ()) -> Iterator[Node]:
     """The nodes that `outputs` were made by, each once, without those known and what they used."""
     seen = set(known)
-    stack = [tensor._source()[0] for tensor in outputs if tensor.requires_grad]
+    stack = [tensor.source()[0] for tensor in outputs if tensor.requires_grad]
     while stack:
         node = stack.pop()
         if isinstance(node, Node) and node not in seen:

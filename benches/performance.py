@@ -17,6 +17,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 CELLS = "(lstm|gru|rnn tanh)"
 SHOWN = re.compile(rf"{CELLS} (step|forward B1 T100 I1 |forward B[36]|training)|product")
 THREADS = re.compile(r", (\d) thread\(s\)")
+PEAK = "FMA peak, float32"
 
 
 def main() -> None:
@@ -29,7 +30,9 @@ def main() -> None:
         json.loads(path.read_text(encoding="utf-8"))
         for path in (options.kernels, options.comparison)
     )
-    page.renew(PAGE, {"kernels": shares(kernels), "comparison": ratios(comparison)})
+    peaks = [p["best"] for p in kernels["probes"] if p["name"] == PEAK]
+    tables = {"kernels": shares(kernels), "comparison": ratios(comparison, 1e9 * max(peaks))}
+    page.renew(PAGE, tables)
 
 
 def shares(data: dict[str, Any]) -> str:
@@ -54,13 +57,13 @@ def _share(row: dict[str, Any]) -> str:
     return f"{rate:.0f} of {limit:.0f} {row['unit']} ({level}), {100 * rate / limit:.0f}%"
 
 
-def ratios(data: dict[str, Any]) -> str:
-    """Every row: ours, and each library's best time as a multiple of it."""
+def ratios(data: dict[str, Any], peak: float) -> str:
+    """Every row: ours, and each library's best time as a multiple of it; the machine's `peak`."""
     there = {name: peer["version"] for name, peer in data["peers"].items() if peer["version"]}
     versions = ", ".join(f"{name} {version}" for name, version in there.items())
     load = f"{data['machine']['processor']}, load average {data['machine']['load average']}"
-    head = ("row", "recurra", "best of the others", "ratio", "quartiles", *there)
-    lines = [[*_best(row), *_each(row, list(there))] for row in data["rows"]]
+    head = ("row", "recurra", "best of the others", "ratio", "quartiles", "ceiling", *there)
+    lines = [[*_best(row), _ceiling(row, peak), *_each(row, list(there))] for row in data["rows"]]
     return f"{versions}. {load}.\n\n{page.table(head, lines)}"
 
 
@@ -78,6 +81,14 @@ def _best(row: dict[str, Any]) -> list[str]:
         return [name, ours, "–", "–", "–"]
     low, _, high = best["ratio_quartiles"]
     return [name, ours, best["name"], f"{best['ratio']:.2f}×", f"{low:.2f} – {high:.2f}"]
+
+
+def _ceiling(row: dict[str, Any], peak: float) -> str:
+    """The ratio if ours were only multiply-adds, at the machine's peak: not for one row's reads."""
+    best = min(_peers(row), key=lambda result: result["ratio"], default=None)
+    if best is None or row["B"] == 1:
+        return "–"
+    return f"{best['quartiles'][1] * peak / row['flops']:.2f}×"
 
 
 def _each(row: dict[str, Any], names: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ use crate::cells::Cell;
 use crate::error::Result;
 use crate::kernel::panel_width;
 use crate::sequence::saved::{Saved, rows_of};
-use crate::sequence::time_loop::groups_at_once;
+use crate::sequence::space::groups_at_once;
 use crate::simd::Element;
 use crate::view::View;
 

@@ -10,7 +10,7 @@ use crate::parallel;
 use crate::sequence::between::{Arrays, Layout};
 use crate::sequence::epilogue::{BackwardRows, Sums};
 use crate::sequence::saved::{Places, Saved};
-use crate::sequence::time_loop::there_and_back;
+use crate::sequence::space::there_and_back;
 use crate::sequence::weights::Transposed;
 use crate::simd::{Element, Kernel, Lanes, Pair};
 use crate::team::Member;

@@ -10,7 +10,7 @@ use crate::panels::Panels;
 use crate::parallel;
 use crate::sequence::between::Between;
 use crate::sequence::saved::Saved;
-use crate::sequence::time_loop::CHUNK_ROWS;
+use crate::sequence::space::CHUNK_ROWS;
 use crate::simd::{Element, Kernel, Lanes};
 use crate::view::View;
 

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -24,3 +25,9 @@ def _same_threads_afterwards() -> Iterator[None]:
     yield
     if recurra.get_num_threads() != before:
         recurra.set_num_threads(before)
+
+
+def pytest_configure() -> None:
+    """Interrupts arrive: a shell starts what runs in the background with them ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

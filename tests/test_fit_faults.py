@@ -29,7 +29,7 @@ class TestSettings:
         [
             ({"epochs": -1}, ValueError, "fit: epochs: expected an int >= 0, got -1"),
             ({"epochs": 1.5}, TypeError, "fit: epochs: expected an int, got float"),
-            ({"batch_size": 0}, ValueError, "fit: batch_size: expected an int >= 1, got 0"),
+            ({"batch_size": 0}, ValueError, "batch_size: expected an int >= 1, got 0"),
             ({"accumulate": 0}, ValueError, "fit: accumulate: expected an int >= 1, got 0"),
             ({"clip_norm": 0.0}, ValueError, "fit: clip_norm: expected a number above 0, got 0.0"),
             ({"clip_norm": math.nan}, ValueError, "fit: clip_norm: expected a number above 0, got"),
@@ -107,14 +107,10 @@ class TestData:
     @pytest.mark.parametrize(
         ("data", "kind", "text"),
         [
-            (
-                (X[:0], Y[:0]),
-                ValueError,
-                "fit: data: expected inputs (N, ...) and targets (N, ...) with N >= 1, got "
-                "(0, 6, 2) and (0, 6)",
-            ),
-            ((X, Y[:3]), ValueError, "fit: data: expected inputs (N, ...) and targets (N, ...)"),
-            ((1.0, 2.0), ValueError, "fit: data: expected inputs (N, ...) and targets (N, ...)"),
+            ((X[:0], Y[:0]), ValueError, "Arrays: inputs: expected at least one row, got 0"),
+            ((X, Y[:3]), ValueError, "Arrays: targets: expected 4 rows as in inputs, got 3"),
+            ((1.0, 2.0), ValueError, "Arrays: inputs: expected rows (n, ...), got shape ()"),
+            ((["a"], [1]), TypeError, "Arrays: inputs: expected numbers, got <U1"),
             (Given(), ValueError, "fit: data: expected at least one batch in an epoch, got none"),
             (X, TypeError, "fit: data: expected a pair of arrays, or batches with `epoch(number)`"),
         ],
@@ -128,6 +124,9 @@ class TestData:
         model, optimizer = tagger()
         with raises(ValueError, "fit: validation: expected at least one batch"):
             fit(model, (X, Y), CE, optimizer, validation=Given())
+        with raises(ValueError, "Arrays: inputs: expected at least one row, got 0") as caught:
+            fit(model, (X, Y), CE, optimizer, validation=(X[:0], Y[:0]))
+        assert caught.value.__notes__ == ["fit: validation"]
 
     @pytest.mark.parametrize(("less", "text"), [(1, "got more"), (-1, "got 6")])
     def test_a_length_that_is_wrong(self, less: int, text: str) -> None:

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from recurra import checks
-from recurra.data import Batches
+from recurra.data import Arrays, Batches
 from recurra.metrics import Metric
 from recurra.module import Module
 from recurra.optim import Optimizer
 from recurra.train import files, loop
-from recurra.train.arrays import as_batches
 from recurra.train.callback import Callback
 from recurra.train.calling import Caller, Loss
 from recurra.train.checkpoints import Checkpoints
@@ -23,7 +22,7 @@ from recurra.train.progress import Progress, is_watched
 from recurra.train.run import Run
 from recurra.train.schedules import Scheduler
 
-__all__ = ["Data", "Metrics", "evaluate", "fit"]
+__all__ = ["Data", "Metrics", "as_batches", "evaluate", "fit"]
 
 Data: TypeAlias = Batches | tuple[Any, Any]
 Metrics: TypeAlias = Mapping[str, Metric] | Iterable[Metric]
@@ -52,8 +51,9 @@ def fit(
 ) -> History:
     """Train a model in place, and tell how it went.
 
-    `data` and `validation` are batches (`recurra.data.Batches`) or pairs of arrays (N, ...), which
-    are read `batch_size` rows at a time; the training's are shuffled by `seed` (None: not). The
+    `data` and `validation` are batches (`recurra.data.Batches`) or pairs of inputs and targets
+    (N, ...), which are read as `recurra.data.Arrays`, `batch_size` rows at a time; the training's
+    are shuffled by `seed` (None: not). The
     whole model is in training mode while it learns, and as it was before afterwards.
     `loss` is called with the outputs and the targets, or with the outputs and the batch if its
     second argument is called `batch`. `metrics` are of `recurra.metrics`, with their names or
@@ -193,6 +193,29 @@ def _take_up(run: Run, path: Path) -> None:
     except (KeyError, TypeError, ValueError) as error:
         error.add_note(f"fit: resume: {path} belongs to another training")
         raise
+
+
+def as_batches(argument: str, data: Any, batch_size: int, seed: int | None) -> Batches:
+    """`data` if it has epochs, or the batches of a pair; shuffled by `seed`, None keeps its order.
+
+    >>> import numpy as np
+    >>> from recurra.train.fitting import as_batches
+    >>> data = as_batches("data", (np.arange(5), np.arange(5)), batch_size=2, seed=None)
+    >>> [batch.inputs.tolist() for batch in data.epoch(0)]
+    [[0, 1], [2, 3], [4]]
+    """
+    if isinstance(data, tuple) and len(data) == 2 and not hasattr(data, "epoch"):
+        with loop.noting(f"fit: {argument}"):
+            return Arrays(*data, batch_size, shuffle=seed is not None, seed=seed or 0)
+    if not (hasattr(data, "epoch") and hasattr(data, "__len__")):
+        raise TypeError(
+            f"fit: {argument}: expected a pair of arrays, or batches with `epoch(number)` and a "
+            f"length, got {type(data).__name__}"
+        )
+    if not len(data):
+        raise ValueError(f"fit: {argument}: expected at least one batch in an epoch, got none")
+    batches: Batches = data
+    return batches
 
 
 def _validation(data: Data, batch_size: int) -> Batches:

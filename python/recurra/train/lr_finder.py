@@ -11,9 +11,8 @@ from recurra.data import Batch, Batches
 from recurra.module import Module
 from recurra.optim import Optimizer
 from recurra.train import loop
-from recurra.train.arrays import as_batches
 from recurra.train.calling import Caller, Loss
-from recurra.train.fitting import Data
+from recurra.train.fitting import Data, as_batches
 from recurra.train.run import Run
 from recurra.train.schedules import Scheduler
 

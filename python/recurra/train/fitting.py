@@ -63,7 +63,7 @@ def fit(
     batches. `clip_norm` is the largest 2-norm that the gradient keeps. `schedule` is an object
     with `step()`, called after each step or, with `schedule_every="epoch"`, each epoch (one whose
     `step` takes a value is given the validation's loss), or a function from the number of steps
-    done to the factor of the learning rate.
+    done to the factor of the learning rate, which makes a `recurra.schedules.LambdaLR`.
 
     **State.** A model whose forward has an argument `state` returns `(outputs, state)`. For a
     batch that `carries`, the state goes on from the batch before, without its gradient (truncated

@@ -39,6 +39,7 @@ class TestSettings:
             ({"schedule": lambda _: -1}, ValueError, "lr: expected 0 <= lr < inf, got -0.01"),
             ({"loss": 3}, TypeError, "fit: loss: expected a function, got int"),
             ({"loss": lambda y, _: y}, TypeError, "fit: loss: expected a tensor with one element"),
+            ({"optimizer": 3}, TypeError, "fit: optimizer: expected an Optimizer, got int"),
             ({"callbacks": [3]}, TypeError, "fit: callbacks: expected Callbacks, got int"),
             ({"loss": lambda y, _: 1.0}, TypeError, "fit: loss: expected a tensor with one"),
         ],
@@ -47,7 +48,7 @@ class TestSettings:
         model, optimizer = tagger()
         before = bits(model)
         with raises(kind, text):
-            fit(model, (X, Y), optimizer=optimizer, **{"loss": CE} | settings)
+            fit(model, (X, Y), **{"loss": CE, "optimizer": optimizer} | settings)
         assert bits(model) == before
 
     def test_another_models_optimizer(self) -> None:

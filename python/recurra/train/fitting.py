@@ -12,6 +12,7 @@ from recurra.data import Arrays, Batches
 from recurra.metrics import Metric
 from recurra.module import Module
 from recurra.optim import Optimizer
+from recurra.schedules.base import an_optimizer
 from recurra.train import files, loop
 from recurra.train.callback import Callback
 from recurra.train.calling import Caller, Loss
@@ -20,7 +21,7 @@ from recurra.train.history import History
 from recurra.train.interrupt import interruptible
 from recurra.train.progress import Progress, is_watched
 from recurra.train.run import Run
-from recurra.train.schedules import Scheduler
+from recurra.train.schedules import Scheduler, rates_kept
 
 __all__ = ["Data", "Metrics", "as_batches", "evaluate", "fit"]
 
@@ -72,7 +73,9 @@ def fit(
 
     **Checkpoints** go to a folder (see `Checkpoints`). `resume` names a file of one, or is True
     for the last in that folder if there is any: training goes on from there to the bit, also in
-    the middle of an epoch. Ctrl-C ends the training after the step under way, saves if there is a
+    the middle of an epoch. It must be the same training: another optimizer or schedule, another
+    number of batches, form of the first one or `seed` (an attribute that the data may have) is
+    refused. Ctrl-C ends the training after the step under way, saves if there is a
     folder, and returns the history; a second one is a `KeyboardInterrupt` at once.
 
     A loss or gradient that is not finite is a `FloatingPointError` that names the layer and the
@@ -98,21 +101,22 @@ def fit(
     watching = [Progress()] if (is_watched() if progress is None else progress) else []
     # The checkpoints come last: they keep what the others have seen.
     last = [checkpoints] if checkpoints is not None else []
-    run = Run(
-        model=model,
-        optimizer=optimizer,
-        caller=Caller(model, loss),
-        scheduler=Scheduler(schedule, optimizer, schedule_every),
-        data=as_batches("data", data, batch_size, seed),
-        validation=None if validation is None else _validation(validation, batch_size),
-        metrics=named(metrics),
-        epochs=checks.size("fit", "epochs", epochs, 0),
-        clip_norm=None if clip_norm is None else _positive("clip_norm", clip_norm),
-        accumulate=checks.size("fit", "accumulate", accumulate),
-        callbacks=[*callbacks, *watching, *last],
-    )
-    if (path := _resumed(resume, checkpoints)) is not None:
-        _take_up(run, path)
+    with rates_kept(an_optimizer("fit", optimizer)):
+        run = Run(
+            model=model,
+            optimizer=optimizer,
+            caller=Caller(model, loss),
+            scheduler=Scheduler(schedule, optimizer, schedule_every),
+            data=as_batches("data", data, batch_size, seed),
+            validation=None if validation is None else _validation(validation, batch_size),
+            metrics=named(metrics),
+            epochs=checks.size("fit", "epochs", epochs, 0),
+            clip_norm=None if clip_norm is None else _positive("clip_norm", clip_norm),
+            accumulate=checks.size("fit", "accumulate", accumulate),
+            callbacks=[*callbacks, *watching, *last],
+        )
+        if (path := _resumed(resume, checkpoints)) is not None:
+            _take_up(run, path)
     _run(run)
     return run.history
 

@@ -10,6 +10,7 @@ from recurra import checks, random
 from recurra.data import Batch, Batches
 from recurra.module import Module
 from recurra.optim import Optimizer
+from recurra.schedules.base import an_optimizer
 from recurra.train import loop
 from recurra.train.calling import Caller, Loss
 from recurra.train.fitting import Data, as_batches
@@ -68,14 +69,15 @@ def find_lr(
     checks.size("find_lr", "steps", steps, 3)
     run = _run(model, as_batches("data", data, batch_size, seed), loss, optimizer, clip_norm)
     rates = np.geomspace(low, high, steps).tolist()
-    state, grads = run.state_dict(), [parameter.grad for parameter in run.parameters]
+    before = model.state_dict(), optimizer.state_dict(), random.get_state()
+    grads = [parameter.grad for parameter in run.parameters]
     try:
         with loop.mode(model, training=True):
             losses = _losses(run, rates)
     finally:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        random.set_state(state["random"])
+        model.load_state_dict(before[0])
+        optimizer.load_state_dict(before[1])
+        random.set_state(before[2])
         for parameter, grad in zip(run.parameters, grads, strict=True):
             parameter.grad = grad
     smooth = _smoothed(losses)
@@ -87,7 +89,7 @@ def _run(
 ) -> Run:
     return Run(
         model=model,
-        optimizer=optimizer,
+        optimizer=an_optimizer("find_lr", optimizer),
         caller=Caller(model, loss),
         scheduler=Scheduler(None, optimizer, "step"),
         data=data,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from recurra import random
@@ -16,6 +17,7 @@ from recurra.optim import Optimizer
 from recurra.train.callback import Callback
 from recurra.train.calling import Caller
 from recurra.train.history import History
+from recurra.train.origin import agree, agree_all, origin
 from recurra.train.schedules import Scheduler
 
 __all__ = ["Run", "Totals"]
@@ -95,6 +97,11 @@ class Run:
         """How long the training has taken, the part before a checkpoint included."""
         return self.seconds_before + time.perf_counter() - self.started
 
+    @cached_property
+    def origin(self) -> dict[str, Any]:
+        """What this is a training of."""
+        return origin(self.optimizer, self.scheduler.schedule, self.data)
+
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on to the bit, in a new process too."""
         return {
@@ -107,6 +114,7 @@ class Run:
             "callbacks": [[_kind(c), kept] for c in self.callbacks if (kept := c.state_dict())],
             "history": [dict(row) for row in self.history.rows],
             "totals": dict(vars(self.totals)),
+            "origin": self.origin,
             "batches": len(self.data),
             "accumulate": self.accumulate,
             "epoch": self.epoch,
@@ -129,11 +137,12 @@ class Run:
         return [callback for callback in self.callbacks if callback.state_dict()]
 
     def _check(self, state: Mapping[str, Any]) -> None:
-        _agree("batches in an epoch", state["batches"], len(self.data))
-        _agree("accumulate", state["accumulate"], self.accumulate)
-        _agree("metrics", sorted(state["metrics"]), sorted(self.metrics))
+        agree("batches in an epoch", state["batches"], len(self.data))
+        agree_all(state.get("origin", {}), self.origin)
+        agree("accumulate", state["accumulate"], self.accumulate)
+        agree("metrics", sorted(state["metrics"]), sorted(self.metrics))
         kinds = [kind for kind, _ in state["callbacks"]]
-        _agree("callbacks with a state", kinds, [_kind(c) for c in self._keeping()])
+        agree("callbacks with a state", kinds, [_kind(c) for c in self._keeping()])
 
     def _load(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
@@ -153,11 +162,6 @@ class Run:
 
 def _kind(callback: Callback) -> str:
     return type(callback).__name__
-
-
-def _agree(what: str, had: object, has: object) -> None:
-    if had != has:
-        raise ValueError(f"fit: resume: expected {what} as in the checkpoint: {had}, got {has}")
 
 
 def _parameters(model: Module, optimizer: Optimizer) -> Iterator[Tensor]:

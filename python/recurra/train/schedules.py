@@ -1,7 +1,8 @@
 """The schedule of a training: an object that steps, or a function of the step."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from recurra import checks
 from recurra.optim import Optimizer
 from recurra.schedules import LambdaLR
 
-__all__ = ["Scheduler"]
+__all__ = ["Scheduler", "rates_kept"]
 
 
 class Scheduler:
@@ -50,6 +51,18 @@ class Scheduler:
             raise ValueError(f"fit: schedule: expected {had} as in the checkpoint, got {has}")
         if state is not None:
             self.schedule.load_state_dict(_current(self.schedule, state))
+
+
+@contextmanager
+def rates_kept(optimizer: Optimizer) -> Iterator[None]:
+    """The learning rates are what they were after an error inside: a schedule sets its first."""
+    before = [(group, group["lr"], group.initial_lr) for group in optimizer.param_groups]
+    try:
+        yield
+    except BaseException:
+        for group, lr, initial_lr in before:
+            group["lr"], group.initial_lr = lr, initial_lr
+        raise
 
 
 def _current(schedule: Any, state: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -117,7 +117,8 @@ def _end_epoch(run: Run) -> None:
         metric.reset()
     run.epoch, run.batch, run.totals, run.carried = run.epoch + 1, 0, Totals(), None
     if run.validation is not None:
-        found = measure(run.model, run.caller, run.validation, run.metrics)
+        with run.as_validated():
+            found = measure(run.model, run.caller, run.validation, run.metrics)
         values |= {f"validation_{name}": value for name, value in found.items()}
     run.scheduler.after_epoch(values.get("validation_loss", values["loss"]))
     row = {"epoch": run.epoch, "step": run.step, "lr": lr}

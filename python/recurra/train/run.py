@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -75,6 +76,8 @@ class Run:
     totals: Totals = field(default_factory=Totals)
     carried: Any = None
     """The model's state after the last batch."""
+    restored: bool = False
+    """Whether a callback has put back the weights of an earlier epoch at the end."""
     seconds_before: float = 0.0
     started: float = field(default_factory=time.perf_counter)
 
@@ -91,6 +94,14 @@ class Run:
         """Forget the gradients."""
         for parameter in self.parameters:
             parameter.grad = None
+
+    @contextmanager
+    def as_validated(self) -> Iterator[None]:
+        """The model inside is the one that a validation sees: with averaged weights, say."""
+        with ExitStack() as stack:
+            for callback in self.callbacks:
+                stack.enter_context(callback.around_validation(self))
+            yield
 
     @property
     def seconds(self) -> float:

@@ -182,12 +182,17 @@ def _refuse_others(callbacks: Iterable[object]) -> None:
             raise TypeError(f"fit: callbacks: expected Callbacks, got {kind}")
 
 
-def _resumed(resume: bool | PathLike, checkpoints: Checkpoints | None) -> Path | None:
+def _resumed(resume: object, checkpoints: Checkpoints | None) -> Path | None:
     if resume is True:
         if checkpoints is None:
             raise ValueError("fit: resume: expected checkpoints with True, got none")
         return checkpoints.last if checkpoints.last.exists() else None
-    return None if resume is False else Path(resume)
+    if resume is False:
+        return None
+    if isinstance(resume, str | os.PathLike):
+        return Path(resume)
+    got = type(resume).__name__
+    raise TypeError(f"fit: resume: expected a path, True or False, got {got}")
 
 
 def _take_up(run: Run, path: Path) -> None:

@@ -55,9 +55,17 @@ def advance(run: Run, batch: Batch) -> bool:
     try:
         return _advance(run, batch)
     except Exception as error:
-        error.add_note(f"fit: in epoch {run.epoch + 1}, batch {run.batch + 1}")
         run.zero_grad()
+        _refuse_other(batch, error)
+        error.add_note(f"fit: in epoch {run.epoch + 1}, batch {run.batch + 1}")
         raise
+
+
+def _refuse_other(batch: object, error: Exception) -> None:
+    """The error for what is no batch. Only after another: it costs a good batch nothing."""
+    if not isinstance(batch, Batch):
+        got = type(batch).__name__
+        raise TypeError(f"fit: data: expected batches of class Batch, got {got}") from error
 
 
 def _advance(run: Run, batch: Batch) -> bool:
@@ -101,10 +109,10 @@ def _update(run: Run, batch: Batch, state: Any, drawn: dict[str, int]) -> None:
 
 
 def _note(run: Run, outputs: Any, batch: Batch) -> None:
-    run.totals.add(run.loss, total_weight(batch))
-    run.batch += 1
     for metric in run.metrics.values():
         metric.update(outputs, batch)
+    run.totals.add(run.loss, total_weight(batch))
+    run.batch += 1
 
 
 def _end_epoch(run: Run) -> None:

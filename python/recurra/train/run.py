@@ -11,7 +11,7 @@ from typing import Any
 
 from recurra import random
 from recurra.autograd import Tensor
-from recurra.data import Batches
+from recurra.data import Batch, Batches
 from recurra.metrics import Metric
 from recurra.module import Module
 from recurra.optim import Optimizer
@@ -55,12 +55,12 @@ class Run:
     caller: Caller
     scheduler: Scheduler
     data: Batches
-    validation: Batches | None
-    metrics: Mapping[str, Metric]
-    epochs: int
-    clip_norm: float | None
-    accumulate: int
-    callbacks: Sequence[Callback]
+    validation: Batches | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    epochs: int = 1
+    clip_norm: float | None = None
+    accumulate: int = 1
+    callbacks: Sequence[Callback] = ()
 
     history: History = field(default_factory=History)
     epoch: int = 0
@@ -94,6 +94,12 @@ class Run:
         """Forget the gradients."""
         for parameter in self.parameters:
             parameter.grad = None
+
+    def endless(self) -> Iterator[Batch]:
+        """Epoch after epoch, for who calls `advance` with each batch."""
+        while True:
+            yield from self.data.epoch(self.epoch)
+            self.epoch, self.batch, self.carried = self.epoch + 1, 0, None
 
     @contextmanager
     def as_validated(self) -> Iterator[None]:

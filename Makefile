@@ -104,6 +104,7 @@ bench-quick: build
 	$(BIN)/python benches/contention.py --quick
 	$(BIN)/python benches/import_time.py --times 3
 	$(BIN)/python benches/training_step.py --steps 200
+	$(BIN)/python benches/labelling.py --quick
 
 # Half an hour; beside what is installed of other libraries.
 scaling: build

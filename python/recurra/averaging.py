@@ -46,10 +46,11 @@ class Average:
         """Take in the model's values."""
         parameters = self._parameters("update", model)
         weight = self.weight() if self.count else 1.0
-        for name, parameter in parameters.items():
-            if self.count:
-                _core.blend_(self._averages[name], parameter.data, weight)
-            else:
+        if self.count:
+            values = {name: parameter.data for name, parameter in parameters.items()}
+            _core.blend_([self._averages[name] for name in values], [*values.values()], weight)
+        else:
+            for name, parameter in parameters.items():
                 self._averages[name][...] = parameter.data
         self.count += 1
 

@@ -2,13 +2,15 @@
 
 The sizes are so small that the kernels take next to nothing. A step's time is taken whole, and in
 a second run as the sum of the calls into the core; the rest is Python: the layers, the graph, the
-loss, the optimizer and the loop itself. Beside it is the same step in a loop written by hand.
+loss, the optimizer and the loop itself, in parts. Beside it is the same step in a loop written by
+hand.
 """
 
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
@@ -54,11 +56,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with recurra.num_threads(1):
         whole, by_hand = _fitted(options.steps), _by_hand(options.steps)
-        core = _in_core(options.steps)
+        core, parts = _in_core(options.steps), _parts(options.steps)
+    python = [a - b for a, b in zip(sorted(whole), sorted(core), strict=False)]
+    others = [
+        a - sum(b) for a, *b in zip(sorted(python), *map(sorted, parts.values()), strict=False)
+    ]
     rows = {
         "step of fit": whole,
         "kernels and their binding": core,
-        "Python": [a - b for a, b in zip(sorted(whole), sorted(core), strict=False)],
+        "Python": python,
+        **{f"Python: {name}": times for name, times in parts.items()},
+        "Python: the loop of fit": others,
         "the same step by hand": by_hand,
     }
     table = [(n, page.duration(median(v)), page.duration(min(v))) for n, v in rows.items()]
@@ -97,7 +105,57 @@ def _by_hand(steps: int) -> list[float]:
 def _in_core(steps: int) -> list[float]:
     """The time that each step spends in functions of the core."""
     model, optimizer = _model()
-    found, spent = [], [0.0]
+    found = []
+
+    class Sum(Callback):
+        def on_step_end(self, _: Any) -> None:
+            found.append(spent.pop())
+            spent.append(0.0)
+
+    with _clocked() as spent:
+        fit(model, Batches(steps), recurra.mse, optimizer, clip_norm=1.0, callbacks=[Sum()])
+    return found
+
+
+def _parts(steps: int) -> dict[str, list[float]]:
+    """The time that the parts of a step spend outside the core."""
+    model, optimizer = _model()
+    parameters = list(model.parameters())
+    kept: dict[str, Any] = {}
+
+    def forward() -> None:
+        kept["outputs"] = model(X)
+
+    def loss() -> None:
+        kept["loss"] = recurra.mse(kept.pop("outputs"), Y)
+
+    def clip() -> None:
+        grads = [p.grad for p in parameters if p.grad is not None]
+        _core.scale_(grads, 0.5 / _core.grad_norm(grads))
+
+    functions: dict[str, Callable[[], None]] = {
+        "the layers forward": forward,
+        "the loss": loss,
+        "backward": lambda: kept.pop("loss").backward(),
+        "clipping": clip,
+        "the optimizer": optimizer.step,
+    }
+    found: dict[str, list[float]] = {name: [] for name in functions}
+    with _clocked() as spent:
+        for _ in range(steps):
+            for name, function in functions.items():
+                spent[:] = [0.0]
+                start = time.perf_counter()
+                function()
+                found[name].append(time.perf_counter() - start - spent[0])
+            optimizer.zero_grad()
+    return found
+
+
+@contextmanager
+def _clocked() -> Iterator[list[float]]:
+    """Adds up, in a list of one number, the time spent in functions of the core."""
+    spent = [0.0]
 
     def timed(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -108,18 +166,12 @@ def _in_core(steps: int) -> list[float]:
 
         return call
 
-    class Sum(Callback):
-        def on_step_end(self, _: Any) -> None:
-            found.append(spent[0])
-            spent[0] = 0.0
-
     own = {n: f for n, f in vars(_core).items() if type(f).__name__.startswith("builtin")}
     try:
         vars(_core).update({name: timed(function) for name, function in own.items()})
-        fit(model, Batches(steps), recurra.mse, optimizer, clip_norm=1.0, callbacks=[Sum()])
+        yield spent
     finally:
         vars(_core).update(own)
-    return found
 
 
 if __name__ == "__main__":

@@ -51,11 +51,11 @@ class Average:
         """Take in the model's values."""
         found = self.checked("update", model)
         weight = self.weight() if self.count else 1.0
-        for name, kept in found.items():
-            if self.count and kept.dtype.kind == "f":
-                _core.blend_(self._averages[name], kept.data, weight)
-            else:
-                self._averages[name][...] = kept.data
+        blended = [name for name, kept in found.items() if self.count and kept.dtype.kind == "f"]
+        values = [found[name].data for name in blended]
+        _core.blend_([self._averages[name] for name in blended], values, weight)
+        for name in found.keys() - set(blended):
+            self._averages[name][...] = found[name].data
         self.count += 1
 
     @contextmanager

@@ -27,7 +27,7 @@ Tagger(
 ['out.weight', 'out.bias']
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
@@ -249,14 +249,15 @@ class Module:
 
     def _names(self, *kinds: type, above: tuple["Module", ...] = ()) -> Iterator[tuple[str, Any]]:
         """Every name of everything of `kinds`; a module in itself is not entered again."""
+        items = [*self._items((*kinds, Module))]
         for kind in kinds:
-            yield from self._items(kind)
-        for name, module in self._items(Module):
-            if module is not self and module not in above:
+            yield from (item for item in items if isinstance(item[1], kind))
+        for name, module in items:
+            if isinstance(module, Module) and module is not self and module not in above:
                 for inner, kept in module._names(*kinds, above=(*above, self)):
                     yield f"{name}.{inner}", kept
 
-    def _items(self, kind: type) -> Iterator[tuple[str, Any]]:
+    def _items(self, kind: Any) -> Iterator[tuple[str, Any]]:
         for name, value in vars(self).items():
             yield from _find(name, value, kind)
 
@@ -330,16 +331,24 @@ class Sequential(Module):
                 yield from _find(name, value, kind)
 
 
-def _find(name: str, value: object, kind: type) -> Iterator[tuple[str, Any]]:
-    """Everything of `kind` in an attribute's value, under dotted names."""
+def _find(name: str, value: object, kind: Any) -> Iterable[tuple[str, Any]]:
+    """Everything of `kind`, a class or several, in an attribute's value, under dotted names."""
     if isinstance(value, kind):
-        yield name, value
-    elif isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            yield from _find(f"{name}.{i}", item, kind)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _find(f"{name}.{key}", item, kind)
+        return ((name, value),)
+    if not isinstance(value, _ENTERED):
+        return ()
+    items: Iterable[tuple[Any, object]] = (
+        value.items() if isinstance(value, dict) else enumerate(value)
+    )
+    found: list[tuple[str, Any]] = []
+    wanted = (_ENTERED, kind)
+    for key, item in items:
+        if isinstance(item, wanted):
+            found += _find(f"{name}.{key}", item, kind)
+    return found
+
+
+_ENTERED = (list, tuple, dict)
 
 
 def _once(names: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:

@@ -14,6 +14,7 @@ macro_rules! with_precision_of {
 mod clipping;
 mod cross_entropy;
 mod inplace;
+mod lists;
 mod optimizers;
 
 use ndarray::{Ix1, Ix2};

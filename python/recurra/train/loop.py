@@ -97,8 +97,7 @@ def _update(run: Run, batch: Batch, state: Any, drawn: dict[str, int]) -> None:
         raise bad_gradient(run, batch, state, drawn)
     # The factor and its 1e-6 are those of clip_grad_norm.
     if run.clip_norm is not None and (factor := run.clip_norm / (norm + 1e-6)) < 1:
-        for grad in grads:
-            _core.scale_(grad, factor)
+        _core.scale_(grads, factor)
     run.optimizer.step()
     run.zero_grad()
     if run.scheduler.after_update is not None:

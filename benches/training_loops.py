@@ -31,7 +31,7 @@ import sine
 
 OURS, THEIRS = "recurra", "PyTorch"
 TABLE = (
-    "example", "threads", OURS, THEIRS, "ratio", "its spread", "float32 curves", "float64 curves"
+    "example", "threads", OURS, THEIRS, "ratio", "its spread", "float32", "float64", "last losses"
 )  # fmt: skip
 # Before an epoch: threads that spin, waiting for the last one's work, go to sleep.
 PAUSE = 0.02
@@ -116,7 +116,8 @@ class Line:
     ours: Found
     other: Found
     difference: float | None = None
-    """The largest of two losses in float32, as a part of the largest loss; None: nobody there."""
+    """The largest of two losses of a step in float32, as a part of the largest loss of all steps;
+    None where nobody is there."""
     difference64: float | None = None
     """The same in float64."""
 
@@ -125,6 +126,12 @@ class Line:
         """Its time as a multiple of ours, epoch by epoch: quartiles."""
         pairs = list(zip(self.ours.epochs, self.other.epochs, strict=False))[1:]
         return timing.quartiles([b / a for a, b in pairs]) if pairs else None
+
+    @property
+    def last(self) -> list[float]:
+        """The mean losses of the last epoch, ours and theirs if they are there."""
+        curves = (found.losses[-self.steps :] for found in (self.ours, self.other))
+        return [sum(curve) / len(curve) for curve in curves if curve]
 
     @property
     def is_bad(self) -> bool:
@@ -144,14 +151,21 @@ def main(arguments: list[str] | None = None) -> int:
     lines = [line for e in examples(options.quick) for line in _lines(e, peer, threads)]
     table = page.table(TABLE, [_row(line) for line in lines])
     print(f"\n{table}")
+    for line in lines:
+        if line.is_bad:
+            print(f"{line.name}: the curves in float64 do not agree", file=sys.stderr)
     if options.json:
-        data = {"machine": about, "tolerance": TOLERANCE, "lines": [_as_json(l) for l in lines]}
+        data = {
+            "machine": about,
+            "tolerance": TOLERANCE,
+            "lines": [_as_json(line) for line in lines],
+        }
         options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     if options.markdown:
         text = f"# Whole trainings\n\n{heading}\n\n{table}\n"
         options.markdown.write_text(text, encoding="utf-8")
     if options.page:
-        renewed = f"{about['processor']}, PyTorch {about[THEIRS]}.\n\n{table}"
+        renewed = f"{about['processor']}, {THEIRS} {about[THEIRS]}.\n\n{table}"
         page.renew(options.page, {"training loops": renewed})
     return int(any(line.is_bad for line in lines))
 
@@ -178,7 +192,7 @@ def _lines(example: Example, peer: ModuleType | None, threads: int) -> list[Line
     """On one thread and on so many; float64 on one."""
     lines = [_line(example, peer, n) for n in range(1, threads + 1)]
     if peer:
-        short = Example(example.name, example.settings, min(2, example.epochs))
+        short = Example(example.name, example.settings, min(4, example.epochs))
         exact = _line(short, peer, 1, np.float64)
         for line in lines:
             line.difference64 = exact.difference
@@ -214,6 +228,7 @@ def _row(line: Line) -> list[str]:
         "–" if middle is None else f"{middle:.2f}×",
         "–" if middle is None else f"{low:.2f} – {high:.2f}",
         *(_gap(gap) for gap in (line.difference, line.difference64)),
+        ", ".join(f"{loss:.4g}" for loss in line.last),
     ]
 
 

@@ -63,7 +63,7 @@ def examples(quick: bool) -> list[Example]:
     """Both; a shorter text for the second, so that there are epochs enough."""
     if quick:
         return [Example("sine", sine.settings, 2), Example("characters", _text(20_000), 2)]
-    return [Example("sine", sine.settings, 20), Example("characters", _text(41_000), 8)]
+    return [Example("sine", sine.settings, 11), Example("characters", _text(20_500), 9)]
 
 
 def _text(size: int) -> Callable[[Any], dict[str, Any]]:

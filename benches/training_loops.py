@@ -142,6 +142,8 @@ class Line:
 def main(arguments: list[str] | None = None) -> int:
     """Print a table: 1 where curves in float64 do not agree."""
     options = _parse(arguments)
+    if options.allocator == "keeping":
+        _keep_freed_memory()
     peer, reason = (None, "not asked for") if options.alone else _pytorch()
     about = machine.describe()
     about[THEIRS] = peer.version() if peer else f"absent ({reason})"
@@ -174,10 +176,25 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="training_loops", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two epochs each, seconds in all")
     parser.add_argument("--alone", action="store_true", help="without PyTorch")
+    parser.add_argument(
+        "--allocator",
+        choices=["keeping", "default"],
+        default="keeping",
+        help="whether malloc keeps large blocks that were freed; default: %(default)s",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all times and losses")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the report")
     parser.add_argument("--page", type=Path, metavar="FILE", help="renew its table")
     return parser.parse_args(arguments)
+
+
+def _keep_freed_memory() -> None:
+    """Let neither loop ask the system for fresh pages in every step, where malloc is glibc's.
+
+    After a block so large was freed, it keeps what is smaller: a loop that never frees one pays
+    for it all along, and which of the two does so is chance.
+    """
+    np.empty(31 << 20, np.uint8)
 
 
 def _pytorch() -> tuple[ModuleType | None, str]:

@@ -63,7 +63,7 @@ def examples(quick: bool) -> list[Example]:
     """Both; a shorter text for the second, so that there are epochs enough."""
     if quick:
         return [Example("sine", sine.settings, 2), Example("characters", _text(20_000), 2)]
-    return [Example("sine", sine.settings, 11), Example("characters", _text(20_500), 9)]
+    return [Example("sine", sine.settings, 9), Example("characters", _text(20_500), 7)]
 
 
 def _text(size: int) -> Callable[[Any], dict[str, Any]]:
@@ -209,7 +209,7 @@ def _lines(example: Example, peer: ModuleType | None, threads: int) -> list[Line
     """On one thread and on so many; float64 on one."""
     lines = [_line(example, peer, n) for n in range(1, threads + 1)]
     if peer:
-        short = Example(example.name, example.settings, min(4, example.epochs))
+        short = Example(example.name, example.settings, min(3, example.epochs))
         exact = _line(short, peer, 1, np.float64)
         for line in lines:
             line.difference64 = exact.difference

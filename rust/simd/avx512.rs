@@ -1,5 +1,6 @@
 //! AVX-512 (F, BW, DQ, VL): 16 x f32 or 8 x f64, 32 registers.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::avx2::Avx2;
@@ -128,6 +129,17 @@ macro_rules! lanes {
             fn prefetch(self, p: *const $t) {
                 // SAFETY: a hint, which no address makes fail; SSE is part of x86-64.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+            }
+            #[inline(always)]
+            fn pin(self, v: &mut $v) {
+                #[inline]
+                #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+                fn pin(v: &mut $v) {
+                    // SAFETY: a comment for the assembler, no instruction.
+                    unsafe { asm!("/* {} */", inout(zmm_reg) *v, options(nostack, preserves_flags)) };
+                }
+                // SAFETY: `self` exists only where the instruction set was detected.
+                unsafe { pin(v) };
             }
             #[inline(always)]
             fn enter<K: Kernel<$t>>(self, kernel: K) -> K::Output {

@@ -87,6 +87,12 @@ pub trait Lanes<T: Element>: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn prefetch(self, _: *const T) {}
 
+    /// A place that no reading and no computation of `v` is moved past: without it, the compiler
+    /// reads ahead in an unrolled loop until its sums no longer fit in the registers. It is no
+    /// instruction, and a set with registers enough needs none.
+    #[inline(always)]
+    fn pin(self, _: &mut Self::V) {}
+
     /// Transposes a block of `N` lines of `N` elements: line `i`, `step` elements after line
     /// `i - 1`, becomes column `i` of rows that are `row` elements apart.
     ///

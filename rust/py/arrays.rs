@@ -158,6 +158,17 @@ pub(super) fn integers<'py>(
     dimensioned(&array, name, letters)
 }
 
+/// Booleans, not merely something true.
+pub(super) fn booleans<'py, D: Dimension>(
+    object: &Bound<'py, PyAny>, name: Name, letters: &str,
+) -> PyResult<Bound<'py, PyArray<bool, D>>> {
+    let array = array(object, name)?;
+    if array.dtype().is_equiv_to(&dtype::<bool>(object.py())) {
+        return dimensioned(&array, name, letters);
+    }
+    Err(name.type_error("booleans", &format!("dtype {}", array.dtype())))
+}
+
 /// `True` or `False`, not merely something true.
 pub(super) fn flag(object: &Bound<'_, PyAny>, name: Name) -> PyResult<bool> {
     match object.cast_exact::<PyBool>() {

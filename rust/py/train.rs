@@ -1,5 +1,5 @@
-//! What training needs besides recurrent layers: the linear map, the embedding, cross entropy;
-//! optimizers and clipping below.
+//! What training needs besides recurrent layers: the linear map, the embedding; below, softmax,
+//! normalization, cross entropy, optimizers and clipping.
 
 /// Calls a generic function with the precision of `$array`, which is `$argument`.
 macro_rules! with_precision_of {
@@ -11,10 +11,14 @@ macro_rules! with_precision_of {
     };
 }
 
+mod batch_norm;
 mod clipping;
 mod cross_entropy;
 mod inplace;
+mod layer_norm;
 mod optimizers;
+mod products;
+mod softmax;
 
 use ndarray::{Ix1, Ix2};
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
@@ -144,6 +148,10 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(embedding_forward, module)?)?;
     module.add_function(wrap_pyfunction!(embedding_backward, module)?)?;
     module.add_function(wrap_pyfunction!(cross_entropy::cross_entropy, module)?)?;
+    products::register(module)?;
+    softmax::register(module)?;
+    layer_norm::register(module)?;
+    batch_norm::register(module)?;
     clipping::register(module)?;
     optimizers::register(module)
 }

@@ -21,11 +21,17 @@
 //! # Ok::<(), recurra::Error>(())
 //! ```
 
+mod sums;
+#[cfg(test)]
+mod tests;
+
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
+use sums::{Sum, Sums};
+
 use crate::block_sums::{ROWS, blocks, totals};
-use crate::chunks::{each, reserved};
-use crate::dense::{Dense, dense_mut};
+use crate::chunks::reserved;
+use crate::dense::{Dense, Shares, dense_mut, part, run};
 use crate::error::Result;
 use crate::parallel::threads_for;
 use crate::shape::equal;
@@ -99,7 +105,9 @@ pub fn forward<T: Element>(
     equal(operation, "y", "(N, F)", &[rows, width], y.shape())?;
     let columns = Lines::new(operation, width, columns)?;
     let y = dense_mut(operation, "y", y)?;
-    call.write(y, |first, y| Forward { call: &call, columns: &columns, first, y })
+    call.write(y, |first, y| {
+        T::dispatch(call.isa, Forward { call: &call, columns: &columns, first, y });
+    })
 }
 
 /// The gradients of [`forward`] for the gradient `dy (N, F)` of its result; with `of_batch`, those
@@ -128,7 +136,9 @@ pub fn backward<T: Element>(
     means.extend(sums.iter().map(|sum| T::from_f64(sum / index.len() as f64)));
     let through = of_batch.then(|| means.split_at(width));
     let (columns, dy) = (&columns, &dy);
-    call.write(dx, |first, dx| Backward { call: &call, columns, through, dy, first, dx })
+    call.write(dx, |first, dx| {
+        T::dispatch(call.isa, Backward { call: &call, columns, through, dy, first, dx });
+    })
 }
 
 /// The rows, and which of them are valid.
@@ -169,38 +179,23 @@ impl<'a, T: Element> Call<'a, T> {
     /// padding changes none.
     fn sums(&self, index: &[usize], width: usize, what: Sum<'_, T>) -> Result<Vec<f64>> {
         let mut sums = blocks::<T>(index.len(), width)?;
-        if width > 0 {
-            each(
-                index.chunks(ROWS).zip(sums.chunks_mut(width)),
-                self.threads,
-                |_, (rows, sums)| {
-                    T::dispatch(self.isa, Sums { call: self, rows, what, sums });
-                    Ok(())
-                },
-            )?;
-        }
+        let shares = Shares::of(&mut sums, width);
+        run(shares.count(), self.threads, &|i| {
+            let rows = part(index, ROWS, i);
+            // SAFETY: each task has its part.
+            let sums = unsafe { shares.part(i) };
+            T::dispatch(self.isa, Sums { call: self, rows, what, sums });
+        })?;
         totals(&sums, width)
     }
 
-    /// Runs a kernel for some rows of a result at a time; it is given the number of the first.
-    fn write<'b, K: Kernel<T>>(
-        &self, to: &'b mut [T], kernel: impl Fn(usize, &'b mut [T]) -> K + Sync,
-    ) -> Result<()> {
-        let step = ROWS * self.width.max(1);
-        each(to.chunks_mut(step), self.threads, |i, to| {
-            T::dispatch(self.isa, kernel(i * ROWS, to));
-            Ok(())
+    /// Runs `kernel` for some rows of a result at a time; it is given the number of the first.
+    fn write(&self, to: &mut [T], kernel: impl Fn(usize, &mut [T]) + Sync) -> Result<()> {
+        let to = Shares::of(to, ROWS * self.width.max(1));
+        run(to.count(), self.threads, &|i| {
+            // SAFETY: each task has its part.
+            kernel(i * ROWS, unsafe { to.part(i) });
         })
-    }
-
-    /// Row `i`, from element `j` on.
-    ///
-    /// # Safety
-    /// The row exists and `j` is before its end.
-    #[inline(always)]
-    unsafe fn part<L: Lanes<T>>(&self, l: L, a: &[T], i: usize, j: usize) -> L::V {
-        // SAFETY: the caller vouches for the elements.
-        unsafe { l.load_up_to(a.as_ptr().add(i * self.width + j), self.width - j) }
     }
 }
 
@@ -226,90 +221,52 @@ impl<'a, T: Element> Lines<'a, T> {
         })
     }
 
-    /// `(x - mean) * scale` of elements `j` to the end of a row.
+    /// As the kernels read them: slices, found out once and not for every register.
+    fn of<'b>(&'b self, x: &'b [T]) -> Normal<'b, T> {
+        let (weight, bias) = (self.weight.as_deref(), self.bias.as_deref());
+        Normal { x, mean: &self.mean, scale: &self.scale, weight, bias }
+    }
+}
+
+/// Rows, and what they are normalized by.
+#[derive(Clone, Copy)]
+struct Normal<'a, T> {
+    x: &'a [T],
+    mean: &'a [T],
+    scale: &'a [T],
+    weight: Option<&'a [T]>,
+    bias: Option<&'a [T]>,
+}
+
+impl<T: Element> Normal<'_, T> {
+    /// `(x - mean) * scale` of column `j` and up to `n` others; `at` is their place in `x`.
+    ///
+    /// # Safety
+    /// The row exists and has these columns.
     #[inline(always)]
-    unsafe fn normalized<L: Lanes<T>>(&self, l: L, x: L::V, j: usize) -> L::V {
+    unsafe fn at<L: Lanes<T>>(&self, l: L, at: usize, j: usize, n: usize) -> L::V {
         // SAFETY: the caller vouches for the elements.
-        unsafe { l.mul(l.sub(x, part(l, &self.mean, j)), part(l, &self.scale, j)) }
+        unsafe {
+            let d = l.sub(elements(l, self.x, at, n), elements(l, self.mean, j, n));
+            l.mul(d, elements(l, self.scale, j, n))
+        }
     }
 
     #[inline(always)]
-    unsafe fn weighted<L: Lanes<T>>(&self, l: L, v: L::V, j: usize) -> L::V {
-        match &self.weight {
+    unsafe fn weighted<L: Lanes<T>>(&self, l: L, v: L::V, j: usize, n: usize) -> L::V {
+        match self.weight {
             // SAFETY: the caller vouches for the elements.
-            Some(weight) => l.mul(v, unsafe { part(l, weight, j) }),
+            Some(weight) => l.mul(v, unsafe { elements(l, weight, j, n) }),
             None => v,
         }
     }
 }
 
-/// Elements `j` to `j + L::N`, or to the end.
+/// Up to `n` elements from `j` on.
 #[inline(always)]
-unsafe fn part<T: Element, L: Lanes<T>>(l: L, a: &[T], j: usize) -> L::V {
+unsafe fn elements<T: Element, L: Lanes<T>>(l: L, a: &[T], j: usize, n: usize) -> L::V {
     // SAFETY: the caller vouches for the elements.
-    unsafe { l.load_up_to(a.as_ptr().add(j), a.len() - j) }
-}
-
-/// Adds to `sums[j..]`, which are as many as `v` is to have.
-#[inline(always)]
-unsafe fn add<T: Element, L: Lanes<T>>(l: L, sums: &mut [T], j: usize, v: L::V) {
-    // SAFETY: the caller vouches for the elements.
-    unsafe {
-        let sum = l.add(part(l, sums, j), v);
-        l.store_up_to(sums.as_mut_ptr().add(j), sum, sums.len() - j);
-    }
-}
-
-/// What is summed over rows.
-#[derive(Clone, Copy)]
-enum Sum<'a, T> {
-    Values,
-    Squares {
-        mean: &'a [T],
-    },
-    /// Of the weight, and behind them those of the bias.
-    Gradients {
-        columns: &'a Lines<'a, T>,
-        dy: &'a [T],
-    },
-}
-
-/// The sums of one block of rows.
-struct Sums<'a, T> {
-    call: &'a Call<'a, T>,
-    rows: &'a [usize],
-    what: Sum<'a, T>,
-    sums: &'a mut [T],
-}
-
-impl<T: Element> Kernel<T> for Sums<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes<T>>(self, l: L) {
-        let (call, width) = (self.call, self.call.width);
-        let (first, second) = self.sums.split_at_mut(width);
-        for &i in self.rows {
-            for j in (0..width).step_by(L::N) {
-                // SAFETY: the index names rows that exist; columns and sums have their width.
-                unsafe {
-                    let x = call.part(l, &call.x, i, j);
-                    match self.what {
-                        Sum::Values => add(l, first, j, x),
-                        Sum::Squares { mean } => {
-                            let d = l.sub(x, part(l, mean, j));
-                            add(l, first, j, l.mul(d, d));
-                        }
-                        Sum::Gradients { columns, dy } => {
-                            let dy = call.part(l, dy, i, j);
-                            add(l, first, j, l.mul(dy, columns.normalized(l, x, j)));
-                            add(l, second, j, dy);
-                        }
-                    }
-                }
-            }
-        }
-    }
+    unsafe { l.load_up_to(a.as_ptr().add(j), n) }
 }
 
 /// Some rows forward.
@@ -325,21 +282,22 @@ impl<T: Element> Kernel<T> for Forward<'_, T> {
 
     #[inline(always)]
     fn run<L: Lanes<T>>(self, l: L) {
-        let (call, columns, width) = (self.call, self.columns, self.call.width);
+        let (call, width) = (self.call, self.call.width);
+        let normal = self.columns.of(&call.x);
         for (i, y) in (self.first..).zip(self.y.chunks_exact_mut(width)) {
             if !call.is_valid(i) {
                 y.fill(T::default());
                 continue;
             }
             for j in (0..width).step_by(L::N) {
+                let n = width - j;
                 // SAFETY: the row exists, and columns have its width.
                 unsafe {
-                    let v = columns.normalized(l, call.part(l, &call.x, i, j), j);
-                    let mut v = columns.weighted(l, v, j);
-                    if let Some(bias) = &columns.bias {
-                        v = l.add(v, part(l, bias, j));
+                    let mut v = normal.weighted(l, normal.at(l, i * width + j, j, n), j, n);
+                    if let Some(bias) = normal.bias {
+                        v = l.add(v, elements(l, bias, j, n));
                     }
-                    l.store_up_to(y.as_mut_ptr().add(j), v, width - j);
+                    l.store_up_to(y.as_mut_ptr().add(j), v, n);
                 }
             }
         }
@@ -363,172 +321,26 @@ impl<T: Element> Kernel<T> for Backward<'_, T> {
 
     #[inline(always)]
     fn run<L: Lanes<T>>(self, l: L) {
-        let (call, columns, width) = (self.call, self.columns, self.call.width);
+        let (call, width) = (self.call, self.call.width);
+        let normal = self.columns.of(&call.x);
         for (i, dx) in (self.first..).zip(self.dx.chunks_exact_mut(width)) {
             if !call.is_valid(i) {
                 dx.fill(T::default());
                 continue;
             }
             for j in (0..width).step_by(L::N) {
+                let (n, at) = (width - j, i * width + j);
                 // SAFETY: the row exists, and columns and means have its width.
                 unsafe {
-                    let mut d = call.part(l, self.dy, i, j);
+                    let mut d = elements(l, self.dy, at, n);
                     if let Some((along, flat)) = self.through {
-                        let n = columns.normalized(l, call.part(l, &call.x, i, j), j);
-                        d = l.fnma(n, part(l, along, j), l.sub(d, part(l, flat, j)));
+                        d = l.sub(d, elements(l, flat, j, n));
+                        d = l.fnma(normal.at(l, at, j, n), elements(l, along, j, n), d);
                     }
-                    let d = l.mul(columns.weighted(l, d, j), part(l, &columns.scale, j));
-                    l.store_up_to(dx.as_mut_ptr().add(j), d, width - j);
+                    d = l.mul(normal.weighted(l, d, j, n), elements(l, normal.scale, j, n));
+                    l.store_up_to(dx.as_mut_ptr().add(j), d, n);
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use ndarray::{Array1, Array2, s};
-
-    use super::*;
-    use crate::parallel::WORTH_SPLITTING;
-    use crate::testing::{numbers, on_every_isa};
-
-    fn line<T: Element>(width: usize, seed: u64) -> Array1<T> {
-        numbers::<T>(1, width, seed).row(0).to_owned()
-    }
-
-    /// `mean, variance, y, dx, dweight, dbias`, of the batch; what is not valid holds NaN.
-    fn run<T: Element>(rows: usize, width: usize, valid: &[bool], threads: usize) -> [Vec<T>; 6] {
-        let mut x = numbers::<T>(rows, width, 1);
-        let mut dy = numbers::<T>(rows, width, 2);
-        for i in (0..rows).filter(|&i| !valid[i]) {
-            x.row_mut(i).fill(T::from_f64(f64::NAN));
-            dy.row_mut(i).fill(T::from_f64(f64::NAN));
-        }
-        all(&x, &dy, valid, threads)
-    }
-
-    fn all<T: Element>(
-        x: &Array2<T>, dy: &Array2<T>, valid: &[bool], threads: usize,
-    ) -> [Vec<T>; 6] {
-        let (threads, valid) = (Some(threads), Some(ArrayView1::from(valid)));
-        let (width, seven) = (x.ncols(), T::from_f64(7.0));
-        let empty = || Array1::from_elem(width, seven);
-        let (mut mean, mut variance) = (empty(), empty());
-        statistics(x.view(), valid, mean.view_mut(), variance.view_mut(), threads).unwrap();
-        let scale = variance.mapv(|v| T::from_f64(1.0) / (v + T::from_f64(1e-5)).sqrt());
-        let (weight, bias) = (line(width, 3), line(width, 4));
-        let columns = Columns {
-            mean: mean.view(),
-            scale: scale.view(),
-            weight: Some(weight.view()),
-            bias: Some(bias.view()),
-        };
-        let (mut y, mut dx) =
-            (Array2::from_elem(x.dim(), seven), Array2::from_elem(x.dim(), seven));
-        forward(x.view(), valid, columns, y.view_mut(), threads).unwrap();
-        let (mut dweight, mut dbias) = (empty(), empty());
-        let (dweight_to, dbias_to) = (dweight.view_mut(), dbias.view_mut());
-        let out = Gradients { dx: dx.view_mut(), dweight: dweight_to, dbias: dbias_to };
-        backward(x.view(), valid, columns, dy.view(), true, out, threads).unwrap();
-        let flat = |a: Array2<T>| a.into_raw_vec_and_offset().0;
-        let [mean, variance, dweight, dbias] = [mean, variance, dweight, dbias].map(|a| a.to_vec());
-        [mean, variance, flat(y), flat(dx), dweight, dbias]
-    }
-
-    /// The same of one feature, in float64 loops, over valid rows.
-    fn plain(x: &[f64], dy: &[f64], weight: f64, bias: f64) -> [Vec<f64>; 6] {
-        let mean_of = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
-        let mean = mean_of(x);
-        let variance = mean_of(&x.iter().map(|x| (x - mean).powi(2)).collect::<Vec<_>>());
-        let scale = 1.0 / (variance + 1e-5).sqrt();
-        let n: Vec<f64> = x.iter().map(|x| (x - mean) * scale).collect();
-        let product: Vec<f64> = n.iter().zip(dy).map(|(n, dy)| n * dy).collect();
-        let (flat, along) = (mean_of(dy), mean_of(&product));
-        let y = n.iter().map(|n| n * weight + bias).collect();
-        let slope = |(n, dy): (&f64, &f64)| (dy - flat - n * along) * scale * weight;
-        let dx = n.iter().zip(dy).map(slope).collect();
-        let sum = |v: &[f64]| vec![v.iter().sum()];
-        [vec![mean], vec![variance], y, dx, sum(&product), sum(dy)]
-    }
-
-    fn agrees<T: Element>(bound: f64) {
-        for (rows, width) in [(2, 1), (9, 3), (70, 16), (300, 19)] {
-            let valid: Vec<bool> = (0..rows).map(|i| i % 5 != 2).collect();
-            let got = run::<T>(rows, width, &valid, 1);
-            let (x, dy) = (numbers::<T>(rows, width, 1), numbers::<T>(rows, width, 2));
-            let (weight, bias) = (line::<T>(width, 3), line::<T>(width, 4));
-            for j in 0..width {
-                let seen = |a: &Array2<T>| -> Vec<f64> {
-                    (0..rows).filter(|&i| valid[i]).map(|i| a[(i, j)].to_f64()).collect()
-                };
-                let expected = plain(&seen(&x), &seen(&dy), weight[j].to_f64(), bias[j].to_f64());
-                for (k, expected) in expected.iter().enumerate() {
-                    let column = got[k][j..].iter().step_by(width);
-                    let is_wide = k == 2 || k == 3;
-                    let kept = column.enumerate().filter(|&(i, _)| !is_wide || valid[i]);
-                    for ((_, got), expected) in kept.zip(expected) {
-                        let error = (got.to_f64() - expected).abs();
-                        assert!(error <= bound * expected.abs().max(1.0), "{k}, {j}: {error}");
-                    }
-                }
-            }
-            let hidden = |k: usize| {
-                (0..rows).filter(|&i| !valid[i]).all(|i| got[k][i * width].to_f64() == 0.0)
-            };
-            assert!(hidden(2) && hidden(3));
-        }
-    }
-
-    #[test]
-    fn results_are_those_of_plain_loops() {
-        agrees::<f32>(1e-5);
-        agrees::<f64>(2e-14);
-    }
-
-    #[test]
-    fn sets_and_threads_change_no_bit() {
-        const { assert!(6000 * 103 * COST >= WORTH_SPLITTING) };
-        let valid: Vec<bool> = (0..6000).map(|i| i % 7 != 3).collect();
-        let expected = run::<f32>(6000, 103, &valid, 1);
-        let doubled = run::<f64>(80, 21, &valid[..80], 1);
-        on_every_isa(|isa| {
-            for threads in [1, 2, 3] {
-                let got = run::<f32>(6000, 103, &valid, threads);
-                assert!(got == expected, "{isa}, {threads} threads");
-            }
-            assert!(run::<f64>(80, 21, &valid[..80], 1) == doubled, "{isa}");
-        });
-    }
-
-    #[test]
-    fn rows_that_are_not_valid_change_no_bit() {
-        let (x, dy) = (numbers::<f32>(150, 5, 1), numbers::<f32>(150, 5, 2));
-        let [mean, variance, y, dx, dweight, dbias] = all(&x, &dy, &[true; 150], 1);
-        let spread = |a: &Array2<f32>| {
-            let mut wide = Array2::from_elem((300, 5), f32::NAN);
-            wide.slice_mut(s![1..;2, ..]).assign(a);
-            wide
-        };
-        let valid: Vec<bool> = (0..300).map(|i| i % 2 == 1).collect();
-        let wide = all(&spread(&x), &spread(&dy), &valid, 1);
-        assert_eq!([&mean, &variance, &dweight, &dbias], [0, 1, 4, 5].map(|k| &wide[k]));
-        for (narrow, k) in [(y, 2), (dx, 3)] {
-            let odd = wide[k].chunks(5).skip(1).step_by(2).flatten();
-            assert!(narrow.iter().eq(odd));
-        }
-    }
-
-    #[test]
-    fn no_rows_no_features_and_bad_shapes() {
-        for (rows, width) in [(0, 3), (3, 0), (0, 0)] {
-            assert_eq!(run::<f32>(rows, width, &vec![true; rows], 2)[3].len(), 0);
-        }
-        let (x, mut mean, mut variance) =
-            (Array2::<f64>::zeros((2, 3)), Array1::zeros(3), Array1::zeros(4));
-        let (to, wide) = (mean.view_mut(), variance.view_mut());
-        let error = statistics(x.view(), None, to, wide, None).unwrap_err();
-        let text = "batch_norm_statistics: variance: expected shape (F,) = (3,), got (4,)";
-        assert_eq!(error.to_string(), text);
     }
 }

@@ -17,11 +17,13 @@
 //! # Ok::<(), recurra::Error>(())
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
 use crate::block_sums::{ROWS, blocks, totals};
-use crate::chunks::each;
-use crate::dense::{Dense, dense_mut};
+use crate::dense::{Dense, Shares, dense_mut, part, run};
 use crate::error::Result;
 use crate::lane_sums::{Terms, lane_sums};
 use crate::parallel::threads_for;
@@ -70,14 +72,15 @@ pub fn forward<T: Element>(
     let (isa, x, y) = (Isa::current()?, Dense::of(x)?, dense_mut(operation, "y", y)?);
     let mean = dense_mut(operation, "mean", statistics.mean)?;
     let scale = dense_mut(operation, "scale", statistics.scale)?;
-    let step = ROWS * width;
-    let parts = x.chunks(step).zip(y.chunks_mut(step));
-    let found = mean.chunks_mut(ROWS).zip(scale.chunks_mut(ROWS));
-    let eps = T::from_f64(eps);
-    each(parts.zip(found), threads, |_, ((x, y), (mean, scale))| {
-        let (weight, bias) = (weight.as_deref(), bias.as_deref());
+    let (step, eps) = (ROWS * width, T::from_f64(eps));
+    let (weight, bias) = (weight.as_deref(), bias.as_deref());
+    let (mean, scale) = (Shares::of(mean, ROWS), Shares::of(scale, ROWS));
+    let y = Shares::of(y, step);
+    run(y.count(), threads, &|i| {
+        let x = part(&x, step, i);
+        // SAFETY: each task has its parts.
+        let (y, mean, scale) = unsafe { (y.part(i), mean.part(i), scale.part(i)) };
         T::dispatch(isa, Forward { width, weight, bias, eps, x, y, mean, scale });
-        Ok(())
     })
 }
 
@@ -104,13 +107,14 @@ pub fn backward<T: Element>(
     let (mean, scale) = (Dense::of(mean)?, Dense::of(scale)?);
     let dx = dense_mut(operation, "dx", out.dx)?;
     let (step, mut sums) = (ROWS * width, blocks::<T>(rows, 2 * width)?);
-    let given = x.chunks(step).zip(dy.chunks(step));
-    let found = mean.chunks(ROWS).zip(scale.chunks(ROWS));
-    let results = dx.chunks_mut(step).zip(sums.chunks_mut(2 * width));
-    each(given.zip(found).zip(results), threads, |_, (((x, dy), (mean, scale)), (dx, sums))| {
-        let (weight, sums) = (weight.as_deref(), sums.split_at_mut(width));
+    let (dx, shares) = (Shares::of(dx, step), Shares::of(&mut sums, 2 * width));
+    let weight = weight.as_deref();
+    run(dx.count(), threads, &|i| {
+        let (x, dy) = (part(&x, step, i), part(&dy, step, i));
+        let (mean, scale) = (part(&mean, ROWS, i), part(&scale, ROWS, i));
+        // SAFETY: each task has its parts.
+        let (dx, sums) = unsafe { (dx.part(i), shares.part(i).split_at_mut(width)) };
         T::dispatch(isa, Backward { width, weight, x, dy, mean, scale, dx, sums });
-        Ok(())
     })?;
     let totals = totals(&sums, 2 * width)?;
     let parameters = out.dweight.into_iter().chain(out.dbias);
@@ -177,7 +181,7 @@ impl<T: Element> Terms<T, 1> for Values<'_, T> {
     #[inline(always)]
     unsafe fn at<L: Lanes<T>>(&self, l: L, j: usize, n: usize) -> [L::V; 1] {
         // SAFETY: the caller vouches for the elements.
-        unsafe { [part(l, self.0, j, n)] }
+        unsafe { [elements(l, self.0, j, n)] }
     }
 }
 
@@ -190,7 +194,7 @@ impl<T: Element> Terms<T, 1> for Squares<'_, T> {
     #[inline(always)]
     unsafe fn at<L: Lanes<T>>(&self, l: L, j: usize, n: usize) -> [L::V; 1] {
         // SAFETY: the caller vouches for the elements.
-        let d = l.sub(unsafe { part(l, self.x, j, n) }, l.splat(self.mean));
+        let d = l.sub(unsafe { elements(l, self.x, j, n) }, l.splat(self.mean));
         [l.mul(d, d)]
     }
 }
@@ -208,7 +212,7 @@ impl<T: Element> Row<'_, T> {
     #[inline(always)]
     unsafe fn normalized<L: Lanes<T>>(&self, l: L, j: usize, n: usize) -> L::V {
         // SAFETY: the caller vouches for the elements.
-        let d = l.sub(unsafe { part(l, self.x, j, n) }, l.splat(self.mean));
+        let d = l.sub(unsafe { elements(l, self.x, j, n) }, l.splat(self.mean));
         l.mul(d, l.splat(self.scale))
     }
 
@@ -217,7 +221,7 @@ impl<T: Element> Row<'_, T> {
     unsafe fn weighted<L: Lanes<T>>(&self, l: L, dy: L::V, j: usize, n: usize) -> L::V {
         match self.weight {
             // SAFETY: the caller vouches for the elements.
-            Some(weight) => l.mul(dy, unsafe { part(l, weight, j, n) }),
+            Some(weight) => l.mul(dy, unsafe { elements(l, weight, j, n) }),
             None => dy,
         }
     }
@@ -231,7 +235,7 @@ impl<T: Element> Row<'_, T> {
                 let mut v = self.normalized(l, j, n);
                 v = self.weighted(l, v, j, n);
                 if let Some(bias) = bias {
-                    v = l.add(v, part(l, bias, j, n));
+                    v = l.add(v, elements(l, bias, j, n));
                 }
                 l.store_up_to(y.as_mut_ptr().add(j), v, n - j);
             }
@@ -241,7 +245,7 @@ impl<T: Element> Row<'_, T> {
 
 /// Elements `j` to `j + L::N`, or to `n`.
 #[inline(always)]
-unsafe fn part<T: Element, L: Lanes<T>>(l: L, a: &[T], j: usize, n: usize) -> L::V {
+unsafe fn elements<T: Element, L: Lanes<T>>(l: L, a: &[T], j: usize, n: usize) -> L::V {
     // SAFETY: the caller vouches for the elements.
     unsafe { l.load_up_to(a.as_ptr().add(j), n - j) }
 }
@@ -294,7 +298,7 @@ impl<T: Element> Terms<T, 2> for Gradient<'_, T> {
     unsafe fn at<L: Lanes<T>>(&self, l: L, j: usize, n: usize) -> [L::V; 2] {
         // SAFETY: the caller vouches for the elements.
         unsafe {
-            let g = self.row.weighted(l, part(l, self.dy, j, n), j, n);
+            let g = self.row.weighted(l, elements(l, self.dy, j, n), j, n);
             [g, l.mul(g, self.row.normalized(l, j, n))]
         }
     }
@@ -309,155 +313,15 @@ impl<T: Element> Gradient<'_, T> {
         for j in (0..n).step_by(L::N) {
             // SAFETY: the caller vouches for the elements.
             unsafe {
-                let (dy, x) = (part(l, self.dy, j, n), self.row.normalized(l, j, n));
+                let (dy, x) = (elements(l, self.dy, j, n), self.row.normalized(l, j, n));
                 let g = l.sub(self.row.weighted(l, dy, j, n), mean);
                 let d = l.mul(l.fnma(x, along, g), l.splat(self.row.scale));
                 l.store_up_to(dx.as_mut_ptr().add(j), d, n - j);
-                let w = l.fma(dy, x, part(l, dweight, j, n));
+                let w = l.fma(dy, x, elements(l, dweight, j, n));
                 l.store_up_to(dweight.as_mut_ptr().add(j), w, n - j);
-                let b = l.add(dy, part(l, dbias, j, n));
+                let b = l.add(dy, elements(l, dbias, j, n));
                 l.store_up_to(dbias.as_mut_ptr().add(j), b, n - j);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use ndarray::{Array1, Array2, s};
-
-    use super::*;
-    use crate::parallel::WORTH_SPLITTING;
-    use crate::testing::{numbers, on_every_isa};
-
-    /// The inputs of a call: `x`, `dy`, and weight and bias, if there are any.
-    struct Call<T> {
-        x: Array2<T>,
-        dy: Array2<T>,
-        affine: Option<[Array1<T>; 2]>,
-    }
-
-    impl<T: Element> Call<T> {
-        fn new(rows: usize, width: usize, is_affine: bool) -> Self {
-            let line = |seed| numbers::<T>(1, width, seed).row(0).to_owned();
-            let affine = is_affine.then(|| [line(3), line(4)]);
-            Self { x: numbers(rows, width, 1), dy: numbers(rows, width, 2), affine }
-        }
-
-        /// `y, mean, scale, dx, dweight, dbias`
-        fn run(&self, threads: usize) -> [Vec<T>; 6] {
-            let (seven, threads) = (T::from_f64(7.0), Some(threads));
-            let full = || Array2::from_elem(self.x.dim(), seven);
-            let line = |n| Array1::from_elem(n, seven);
-            let (mut y, mut dx) = (full(), full());
-            let (mut mean, mut scale) = (line(self.x.nrows()), line(self.x.nrows()));
-            let (mut dweight, mut dbias) = (line(self.x.ncols()), line(self.x.ncols()));
-            let [weight, bias] = [0, 1].map(|i| self.affine.as_ref().map(|a| a[i].view()));
-            let found = Statistics { mean: mean.view_mut(), scale: scale.view_mut() };
-            forward(self.x.view(), weight, bias, 1e-5, y.view_mut(), found, threads).unwrap();
-            let (dweight_to, dbias_to) = (dweight.view_mut(), dbias.view_mut());
-            let out = Gradients { dx: dx.view_mut(), dweight: dweight_to, dbias: dbias_to };
-            let (x, dy) = (self.x.view(), self.dy.view());
-            backward(x, weight, mean.view(), scale.view(), dy, out, threads).unwrap();
-            let flat = |a: Array2<T>| a.into_raw_vec_and_offset().0;
-            let [mean, scale, dweight, dbias] = [mean, scale, dweight, dbias].map(|a| a.to_vec());
-            [flat(y), mean, scale, flat(dx), dweight, dbias]
-        }
-
-        /// The same in float64 loops.
-        fn plain(&self) -> [Vec<f64>; 6] {
-            let mut out = [(); 6].map(|()| Vec::new());
-            let width = self.x.ncols();
-            let of = |i: usize, j: usize| self.affine.as_ref().map(|a| a[i][j].to_f64());
-            let (mut dweight, mut dbias) = (vec![0.0; width], vec![0.0; width]);
-            for (x, dy) in self.x.rows().into_iter().zip(self.dy.rows()) {
-                let mean_of =
-                    |f: &dyn Fn(usize) -> f64| (0..width).map(f).sum::<f64>() / width as f64;
-                let mean = mean_of(&|j| x[j].to_f64());
-                let variance = mean_of(&|j| (x[j].to_f64() - mean).powi(2));
-                let scale = 1.0 / (variance + 1e-5).sqrt();
-                let n = |j: usize| (x[j].to_f64() - mean) * scale;
-                let g = |j: usize| dy[j].to_f64() * of(0, j).unwrap_or(1.0);
-                let (flat, along) = (mean_of(&g), mean_of(&|j| g(j) * n(j)));
-                for j in 0..width {
-                    out[0].push(n(j) * of(0, j).unwrap_or(1.0) + of(1, j).unwrap_or(0.0));
-                    out[3].push((g(j) - flat - n(j) * along) * scale);
-                    dweight[j] += dy[j].to_f64() * n(j);
-                    dbias[j] += dy[j].to_f64();
-                }
-                out[1].push(mean);
-                out[2].push(scale);
-            }
-            (out[4], out[5]) = (dweight, dbias);
-            out
-        }
-    }
-
-    fn agrees<T: Element>(bound: f64) {
-        for (rows, width) in [(1, 2), (3, 5), (0, 3), (65, 16), (130, 33), (2, 1500)] {
-            for is_affine in [false, true] {
-                let call = Call::<T>::new(rows, width, is_affine);
-                for (i, (got, expected)) in call.run(1).iter().zip(call.plain()).enumerate() {
-                    assert_eq!(got.len(), expected.len());
-                    let largest = expected.iter().fold(1.0, |a: f64, b| a.max(b.abs()));
-                    for (got, expected) in got.iter().zip(expected) {
-                        let error = (got.to_f64() - expected).abs();
-                        assert!(error <= bound * largest, "{i} of {rows} x {width}: {error}");
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn results_are_those_of_plain_loops() {
-        agrees::<f32>(1e-5);
-        agrees::<f64>(2e-14);
-    }
-
-    #[test]
-    fn sets_and_threads_change_no_bit() {
-        const { assert!(3000 * 103 * COST >= WORTH_SPLITTING) };
-        let call = Call::<f32>::new(3000, 103, true);
-        let expected = call.run(1);
-        let double = Call::<f64>::new(70, 21, true);
-        let doubled = double.run(1);
-        on_every_isa(|isa| {
-            for threads in [1, 2, 3] {
-                assert!(call.run(threads) == expected, "{isa}, {threads} threads");
-            }
-            assert!(double.run(1) == doubled, "{isa}");
-        });
-    }
-
-    #[test]
-    fn a_row_has_the_same_bits_alone() {
-        let call = Call::<f32>::new(100, 37, true);
-        let [y, _, _, dx, ..] = call.run(1);
-        for i in [0, 63, 64, 99] {
-            let row = |a: &Array2<f32>| a.slice(s![i..=i, ..]).to_owned();
-            let one = Call { x: row(&call.x), dy: row(&call.dy), affine: call.affine.clone() };
-            let [y_alone, _, _, dx_alone, ..] = one.run(1);
-            assert_eq!(y_alone, y[i * 37..][..37]);
-            assert_eq!(dx_alone, dx[i * 37..][..37]);
-        }
-    }
-
-    #[test]
-    fn bad_shapes_are_refused() {
-        let x = Array2::<f64>::zeros((2, 0));
-        let (mut y, mut one, mut two) = (x.clone(), Array1::zeros(2), Array1::zeros(2));
-        let found = Statistics { mean: one.view_mut(), scale: two.view_mut() };
-        let error =
-            forward(x.view(), None, None, 1.0, y.view_mut(), found, None).unwrap_err().to_string();
-        let text = "layer_norm_forward: x: expected shape (N, F) with F >= 1, got (2, 0)";
-        assert_eq!(error, text);
-        let (x, weight) = (Array2::<f64>::zeros((2, 3)), Array1::zeros(4));
-        let mut y = x.clone();
-        let found = Statistics { mean: one.view_mut(), scale: two.view_mut() };
-        let weight = Some(weight.view());
-        let error = forward(x.view(), weight, None, 1.0, y.view_mut(), found, None).unwrap_err();
-        let text = "layer_norm_forward: weight: expected shape (F,) = (3,), got (4,)";
-        assert_eq!(error.to_string(), text);
     }
 }

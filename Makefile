@@ -95,6 +95,7 @@ docs: build
 bench: build
 	RECURRA_BENCH_OUT=$(RESULTS) $(CARGO) bench
 	$(BIN)/python benches/compare.py --json $(RESULTS)/compare.json --markdown $(RESULTS)/compare.md
+	$(BIN)/python benches/training_loops.py --json $(RESULTS)/loops.json --markdown $(RESULTS)/loops.md
 
 # Small sizes, a minute: shows that the benchmarks work, measures nothing.
 bench-quick: build
@@ -104,6 +105,8 @@ bench-quick: build
 	$(BIN)/python benches/contention.py --quick
 	$(BIN)/python benches/import_time.py --times 3
 	$(BIN)/python benches/training_step.py --steps 200
+	$(BIN)/python benches/labelling.py --quick
+	$(BIN)/python benches/training_loops.py --quick
 
 # Half an hour; beside what is installed of other libraries.
 scaling: build

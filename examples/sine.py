@@ -11,22 +11,29 @@ import recurra
 from recurra.data import create_sequences, time_split
 from recurra.train import evaluate, fit
 
-epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 10
 
-recurra.manual_seed(0)
-wave = np.sin(np.arange(4000, dtype=np.float32) / 10)[:, None]
-parts = time_split(wave, validation=0.1, test=0.1)
-train, validation, test = (create_sequences(part, 50) for part in parts)
-
-model = recurra.Sequential(recurra.LSTM(1, 32), recurra.GlobalPool1d("last"), recurra.Linear(32, 1))
-print(model.summary((32, 50, 1)))
+def windows(dtype=np.float32):
+    wave = np.sin(np.arange(4000, dtype=dtype) / 10)[:, None]
+    return [create_sequences(part, 50) for part in time_split(wave, validation=0.1, test=0.1)]
 
 
-def loss(forecast: recurra.Tensor, truth: np.ndarray) -> recurra.Tensor:
+def loss(forecast, truth):
     return recurra.mse(forecast, truth[:, 0])
 
 
-optimizer = recurra.Adam(model.parameters(), lr=0.005)
-history = fit(model, train, loss, optimizer, epochs=epochs, validation=validation, clip_norm=1.0)
-print("mean squared error on validation:", *(f"{x:.1e}" for x in history["validation_loss"]))
-print(f"on the test: {evaluate(model, test, loss)['loss']:.1e}")
+def settings(dtype=np.float32):
+    train, validation, _ = windows(dtype)
+    recurra.manual_seed(0)
+    lstm, out = recurra.LSTM(1, 32, dtype=dtype), recurra.Linear(32, 1, dtype=dtype)
+    model = recurra.Sequential(lstm, recurra.GlobalPool1d("last"), out)
+    optimizer = recurra.Adam(model.parameters(), lr=0.005)
+    data = {"data": train, "validation": validation}
+    return data | {"model": model, "loss": loss, "optimizer": optimizer, "clip_norm": 1.0}
+
+
+if __name__ == "__main__":
+    training, epochs = settings(), int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    print(training["model"].summary((32, 50, 1)))
+    history = fit(**training, epochs=epochs)
+    print("mean squared error on validation:", *(f"{x:.1e}" for x in history["validation_loss"]))
+    print(f"on the test: {evaluate(training['model'], windows()[2], loss)['loss']:.1e}")

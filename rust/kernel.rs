@@ -12,6 +12,8 @@
 //! whatever the tile: a block of `k` ends in memory and the next goes on from there, which rounds
 //! nothing. So tile shapes, blocks and instruction sets never change a bit.
 
+use std::ops::Range;
+
 use crate::simd::{Element, Kernel, Lanes};
 
 /// Steps of `k` per block: a panel's block stays in the first-level cache.
@@ -135,17 +137,22 @@ impl<T: Element> Product<T> {
         let tiles = self.m.div_ceil(L::ROWS);
         // Few rows ask for nothing, and a division would be a part of their time.
         let lines = if at_once == 1 { k.div_ceil(self.m.max(1)) } else { 0 };
+        // Even tiles: a remainder of one row would cost as much as a full one. The first `taller`
+        // ones have a row more than the others.
+        let (height, taller) = (self.m / tiles.max(1), self.m % tiles.max(1));
+        let first = taller * (height + 1);
         let mut panel = 0;
         while panel < self.count {
             let n = at_once.min(self.count - panel);
-            let next = self.after(panel, k0, panel_width(L::N));
-            let mut row = 0;
-            for tile in 0..tiles {
-                // Even tiles: a remainder of one row would cost as much as a full one.
-                let rows = (self.m - row).div_ceil(tiles - tile);
-                // SAFETY: rows and panels lie inside the product.
-                unsafe { self.tiles(l, row, rows, panel, n, k0, k, (next, lines)) };
-                row += rows;
+            let next = (self.after(panel, k0, panel_width(L::N)), lines);
+            // SAFETY: rows and panels lie inside the product.
+            unsafe {
+                if taller > 0 {
+                    self.tiles(l, 0..first, height + 1, (panel, n), k0, k, next);
+                }
+                if taller < tiles {
+                    self.tiles(l, first..self.m, height, (panel, n), k0, k, next);
+                }
             }
             panel += n;
         }
@@ -162,27 +169,19 @@ impl<T: Element> Product<T> {
         self.panels.wrapping_add(panel * self.panel_stride + k0 * width)
     }
 
-    /// `rows <= ROWS` rows by `n` panels.
+    /// Tiles of `height <= ROWS` rows by `n` panels.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
     unsafe fn tiles<L: Lanes<T>>(
-        &self, l: L, row: usize, rows: usize, panel: usize, n: usize, k0: usize, k: usize,
-        (next, lines): (*const T, usize),
+        &self, l: L, rows: Range<usize>, height: usize, (panel, n): (usize, usize), k0: usize,
+        k: usize, (next, lines): (*const T, usize),
     ) {
         macro_rules! tile {
             ($rows:literal, $panels:literal) => {
-                l.enter(Tile::<T, $rows, $panels> {
-                    of: self,
-                    row,
-                    panel,
-                    k0,
-                    k,
-                    next: next.wrapping_add(row * lines * panel_width(L::N)),
-                    lines: rows * lines,
-                })
+                l.enter(Tiles::<T, $rows, $panels> { of: self, rows, panel, k0, k, next, lines })
             };
         }
-        match (rows, n) {
+        match (height, n) {
             (1, 6) => tile!(1, 6),
             (1, 5) => tile!(1, 5),
             (1, 4) => tile!(1, 4),
@@ -203,7 +202,7 @@ impl<T: Element> Product<T> {
             (10, _) if const { L::ROWS >= 10 } => tile!(10, 1),
             (11, _) if const { L::ROWS >= 11 } => tile!(11, 1),
             (12, _) if const { L::ROWS >= 12 } => tile!(12, 1),
-            _ => unreachable!("a tile of {rows} rows"),
+            _ => unreachable!("a tile of {height} rows"),
         }
     }
 }
@@ -221,49 +220,53 @@ fn panels_at_once(rows: usize) -> usize {
     }
 }
 
-/// One register tile: `R` rows by `P` panels, terms `k0 .. k0 + k` of their sums.
-struct Tile<'a, T, const R: usize, const P: usize> {
+/// Register tiles of `R` rows by `P` panels, one below the other, terms `k0 .. k0 + k` of their sums.
+struct Tiles<'a, T, const R: usize, const P: usize> {
     of: &'a Product<T>,
-    row: usize,
+    /// A whole number of tiles.
+    rows: Range<usize>,
     panel: usize,
     k0: usize,
     k: usize,
-    /// What this tile asks for of the next panel: its part, so that memory is asked all the time and
-    /// not all at once.
+    /// The next panel, and the lines of it that are asked for a row: each tile asks for its part, so
+    /// that memory is asked all the time and not all at once.
     next: *const T,
     lines: usize,
 }
 
-impl<T: Element, const R: usize, const P: usize> Kernel<T> for Tile<'_, T, R, P> {
+impl<T: Element, const R: usize, const P: usize> Kernel<T> for Tiles<'_, T, R, P> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes<T>>(self, l: L) {
         let (p, width) = (self.of, panel_width(L::N));
-        let out_columns = self.columns(p.out_blocks, width);
-        // SAFETY: `Product::tiles` is given rows and panels inside the product, whose places the
-        // caller of `run_on` vouched for; after the first block of k, `out` holds the sums so far.
-        unsafe {
-            let out = p.out.add(self.row * p.out_row);
-            let mut acc = if self.k0 == 0 {
-                let start = p.init.start.add(self.row * p.init.row);
-                self.load(l, start, p.init.row, self.columns(p.init.blocks, width))
-            } else {
-                self.load(l, out, p.out_row, out_columns)
-            };
-            self.sum(l, &mut acc);
-            for (r, row) in acc.iter().enumerate() {
-                for (j, panel) in row.iter().enumerate() {
-                    let place = out.add(r * p.out_row + out_columns[j]);
-                    l.store(place, panel[0]);
-                    l.store(place.add(L::N), panel[1]);
+        let (in_columns, out_columns) =
+            (self.columns(p.init.blocks, width), self.columns(p.out_blocks, width));
+        for row in self.rows.clone().step_by(R) {
+            // SAFETY: `Product::tiles` is given rows and panels inside the product, whose places
+            // the caller of `run_on` vouched for; after the first block of k, `out` holds the sums
+            // so far.
+            unsafe {
+                let out = p.out.add(row * p.out_row);
+                let mut acc = if self.k0 == 0 {
+                    self.load(l, p.init.start.add(row * p.init.row), p.init.row, in_columns)
+                } else {
+                    self.load(l, out, p.out_row, out_columns)
+                };
+                self.sum(l, row, &mut acc);
+                for (r, line) in acc.iter().enumerate() {
+                    for (j, panel) in line.iter().enumerate() {
+                        let place = out.add(r * p.out_row + out_columns[j]);
+                        l.store(place, panel[0]);
+                        l.store(place.add(L::N), panel[1]);
+                    }
                 }
             }
         }
     }
 }
 
-impl<T: Element, const R: usize, const P: usize> Tile<'_, T, R, P> {
+impl<T: Element, const R: usize, const P: usize> Tiles<'_, T, R, P> {
     #[inline(always)]
     fn columns(&self, blocks: Blocks, width: usize) -> [usize; P] {
         std::array::from_fn(|j| blocks.column(self.panel + j, width))
@@ -288,14 +291,15 @@ impl<T: Element, const R: usize, const P: usize> Tile<'_, T, R, P> {
 
     /// The hot loop of the crate.
     #[inline(always)]
-    unsafe fn sum<L: Lanes<T>>(&self, l: L, acc: &mut [[[L::V; 2]; P]; R]) {
+    unsafe fn sum<L: Lanes<T>>(&self, l: L, row: usize, acc: &mut [[[L::V; 2]; P]; R]) {
         let (p, width) = (self.of, panel_width(L::N));
-        let a = p.a.start.wrapping_add(self.row * p.a.row + self.k0 * p.a.column);
+        let next = self.next.wrapping_add(row * self.lines * width);
+        let a = p.a.start.wrapping_add(row * p.a.row + self.k0 * p.a.column);
         let b = p.panels.wrapping_add(self.panel * p.panel_stride + self.k0 * width);
         for k in 0..self.k {
             let (a, b) = (a.wrapping_add(k * p.a.column), b.wrapping_add(k * width));
             if P == 1 && R > 3 {
-                l.prefetch(self.next.wrapping_add(k.min(self.lines) * width));
+                l.prefetch(next.wrapping_add(k.min(R * self.lines) * width));
             }
             // SAFETY: term k < self.k of R rows and P panels, inside the product.
             unsafe {

@@ -1,6 +1,6 @@
 """Comparing results bit for bit, and forcing an instruction set."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from recurra import _core
 
-__all__ = ["ISAS", "arrays", "assert_same_bits", "forced_isa"]
+__all__ = ["ISAS", "arrays", "assert_same_bits", "assert_the_same_everywhere", "forced_isa"]
 
 ISAS = _core.available_isas()
 
@@ -44,6 +44,15 @@ def assert_same_bits(got: Any, expected: Any) -> None:
                 f"{name}: {different.sum()} of {want.size} differ, "
                 f"the first at {at}: {have[at]!r} instead of {want[at]!r}"
             )
+
+
+def assert_the_same_everywhere(results: Callable[[int], Any]) -> None:
+    """Assert that `results(threads)` depends on neither the threads nor the instruction set."""
+    expected = results(1)
+    for isa in ISAS:
+        with forced_isa(isa):
+            for threads in (1, 2, 3):
+                assert_same_bits(results(threads), expected)
 
 
 def bits(array: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Averages of weights: PyTorch's numbers, swapping, saved states, refusals."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 import recurra
 from bits import ISAS, forced_isa
 from optimizers import GOLDEN
+from recurra.data import Batch
+from recurra.train import update_bn
+from training import Given, bits
 
 AVERAGES: dict[str, Any] = {"ema": lambda m: recurra.EMA(m, decay=0.9), "swa": recurra.SWA}
 
@@ -123,6 +127,118 @@ class TestAverages:
         expected = run(1)
         with forced_isa(isa):
             assert all(run(n) == expected for n in (1, 2, 3))
+
+
+BUFFERED = np.load(Path(__file__).parent / "golden" / "torch_averages.npz")
+CASES = ["ema", "ema_buffers", "swa", "swa_buffers"]
+
+
+def normalized() -> recurra.Sequential:
+    double = {"dtype": np.float64}
+    model = recurra.Sequential(
+        recurra.Linear(3, 4, **double), recurra.BatchNorm(4, **double),
+        recurra.Linear(4, 1, **double),
+    )  # fmt: skip
+    start = {n: BUFFERED[f"start/{n}"] for n, _ in model.named_parameters()}
+    model.load_state_dict(start, strict=False)
+    return model
+
+
+@pytest.mark.parametrize("case", CASES)
+class TestBuffers:
+    def trained(self, case: str) -> Any:
+        """The model, its average, and the average's values after each step."""
+        model, seen = normalized(), []
+        kind, _, buffers = case.partition("_")
+        options = {"decay": 0.9} if kind == "ema" else {}
+        average = getattr(recurra, kind.upper())(model, use_buffers=bool(buffers), **options)
+        optimizer = recurra.SGD(model.parameters(), lr=0.1)
+        for x, targets in zip(BUFFERED["x"], BUFFERED["targets"], strict=True):
+            optimizer.zero_grad()
+            recurra.mse(model(x), targets).backward()
+            optimizer.step()
+            average.update(model)
+            with average.applied(model):
+                seen.append(model.state_dict())
+        return model, average, seen
+
+    def test_golden(self, case: str) -> None:
+        _, _, seen = self.trained(case)
+        names = [name for name in seen[0] if name != "1.num_batches_tracked"]
+        for name in names:
+            wanted, got = BUFFERED[f"{case}/{name}"], np.stack([s[name] for s in seen])
+            np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-12, err_msg=name)
+        assert [int(state["1.num_batches_tracked"]) for state in seen] == [1, 2, 3, 4, 5, 6]
+
+    def test_statistics_of_averaged_weights(self, case: str) -> None:
+        model, average, _ = self.trained(case)
+        average.copy_to(model)
+        momentum = model[1].momentum
+        update_bn(model, Given(*[Batch(x, x) for x in BUFFERED["x"]]))
+        for name in ("running_mean", "running_var"):
+            wanted = BUFFERED[f"{case}/update_bn/1.{name}"]
+            np.testing.assert_allclose(getattr(model[1], name).data, wanted, rtol=1e-12)
+        assert (model[1].momentum, int(model[1].num_batches_tracked.data)) == (momentum, 6)
+        y = model.eval()(BUFFERED["x"].reshape(-1, 3)).data
+        np.testing.assert_allclose(y, BUFFERED[f"{case}/y"], rtol=1e-11, atol=1e-12)
+
+    def test_statistics_inside_the_block(self, case: str) -> None:
+        """Those that are swapped come back; taking new ones there would lose them."""
+        model, average, _ = self.trained(case)
+        before = bits(model)
+        with average.applied(model):
+            model.eval()(BUFFERED["x"][0])
+            model.train()
+        assert bits(model) == before
+        if not average.use_buffers:
+            return
+        text = "got one of 1.running_mean, 1.running_var, 1.num_batches_tracked, which is lost"
+        with pytest.raises(RuntimeError, match=text), average.applied(model):
+            model(BUFFERED["x"][0])
+        assert bits(model) == before
+
+    def test_it_goes_on_as_if_never_stopped(self, case: str) -> None:
+        model, average, _ = self.trained(case)
+        state = average.state_dict()
+        again = type(average)(normalized(), **({"decay": 0.9} if "ema" in case else {}),
+                              use_buffers=average.use_buffers)  # fmt: skip
+        again.load_state_dict(state)
+        for one in (average, again):
+            one.update(model)
+        assert str(again.state_dict()) == str(average.state_dict())
+
+    def test_a_state_without_buffers_is_refused(self, case: str) -> None:
+        _, average, _ = self.trained(case)
+        options = {"decay": 0.9} if "ema" in case else {}
+        other = type(average)(normalized(), **options, use_buffers=not average.use_buffers)
+        verb = "unexpected" if average.use_buffers else "missing"
+        with pytest.raises(ValueError, match=rf"{verb} average.1.running_mean"):
+            other.load_state_dict(average.state_dict())
+
+
+def test_statistics_stay_after_an_error() -> None:
+    model = normalized()
+    model(BUFFERED["x"][0])
+    before = bits(model)
+    batches = Given(Batch(BUFFERED["x"][0], None), Batch(BUFFERED["x"][0][:1], None))
+    with pytest.raises(ValueError, match="expected at least two valid places") as caught:
+        update_bn(model, batches)
+    assert caught.value.__notes__ == ["update_bn: batch 2"]
+    assert (bits(model), model[1].momentum, model.training) == (before, 0.1, True)
+    with pytest.raises(TypeError, match="model: expected a Module, got int"):
+        update_bn(3, batches)  # type: ignore[arg-type]
+
+
+def test_a_shared_parameter_has_all_its_names() -> None:
+    class Tied(recurra.Module):
+        def __init__(self) -> None:
+            self.a = recurra.Linear(2, 2)
+            self.b = self.a
+
+    average = recurra.EMA(model := Tied())
+    average.update(model)
+    names = {name.removeprefix("average.") for name in average.state_dict()}
+    assert names - {"count", "decay"} == set(model.state_dict())
 
 
 def test_bad_arguments() -> None:

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -223,3 +224,106 @@ def test_the_data_is_on_disk_before_the_name(target: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Path, "replace", recorded_rename)
     checkpoint.save(target, {})
     assert steps == ["sync file", "rename", "sync folder"]
+
+
+SAVE = """if True:
+    import os, signal, sys, numpy
+    from recurra import checkpoint
+    sync = os.fsync
+    def wait(descriptor):
+        os.fsync = sync
+        print("writing", flush=True)
+        {then}
+        sync(descriptor)
+    os.fsync = wait
+    checkpoint.save(sys.argv[1], {{"w": numpy.full(4, 7.0)}})
+"""
+DIE, WAIT = "os.kill(os.getpid(), signal.SIGKILL)", "input()"
+
+
+def saving(path: Path, then: str) -> "subprocess.Popen[str]":
+    """A process that is in the middle of saving to `path`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SAVE.format(then=then), str(path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    return process
+
+
+def temporaries(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+@posix
+class TestWhatIsLeft:
+    """Of a save that had no time to end."""
+
+    def test_the_next_save_of_the_same_file_removes_it(self, target: Path) -> None:
+        before = target.read_bytes()
+        for _ in range(2):
+            with saving(target, DIE) as process:
+                pass
+            assert process.returncode == -9
+            assert len(temporaries(target.parent)) == 1
+        assert target.read_bytes() == before
+        checkpoint.save(target.with_name("other"), {})
+        assert len(temporaries(target.parent)) == 1
+        checkpoint.save(target, {}, {"new": "yes"})
+        assert temporaries(target.parent) == []
+        assert checkpoint.load(target)[1] == {"new": "yes"}
+
+    def test_that_of_a_process_that_lives_stays(self, target: Path) -> None:
+        with saving(target, WAIT) as process:
+            checkpoint.save(target, {}, {"mine": "yes"})
+            assert len(temporaries(target.parent)) == 1
+            assert checkpoint.load(target)[1] == {"mine": "yes"}
+            process.communicate("go on\n")
+        assert process.returncode == 0
+        assert temporaries(target.parent) == []
+        assert (checkpoint.load(target)[0]["w"] == 7).all()
+
+    def test_one_that_is_removed_before_it_is_locked(
+        self, target: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Somebody else may see the new file and take it for abandoned: another is made."""
+        import fcntl
+
+        lock, removed = fcntl.flock, []
+
+        def late(descriptor: int, how: int) -> None:
+            if not removed:
+                removed.extend(temporaries(target.parent))
+                target.with_name(removed[0]).unlink()
+            lock(descriptor, how)
+
+        monkeypatch.setattr(fcntl, "flock", late)
+        checkpoint.save(target, {}, {"new": "yes"})
+        assert len(removed) == 1
+        assert [path.name for path in target.parent.iterdir()] == [target.name]
+        assert checkpoint.load(target)[1] == {"new": "yes"}
+
+    def test_without_locks_nothing_is_removed(
+        self, target: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with saving(target, DIE):
+            pass
+
+        def none(*_: object) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr("fcntl.flock", none)
+        checkpoint.save(target, {}, {"new": "yes"})
+        assert len(temporaries(target.parent)) == 1
+        assert checkpoint.load(target)[1] == {"new": "yes"}
+
+    def test_many_threads_save_one_file(self, target: Path) -> None:
+        def save(i: int) -> None:
+            checkpoint.save(target, {"w": np.full(1000, float(i))})
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(save, range(50)))
+        (w,) = checkpoint.load(target)[0].values()
+        assert (w == w[0]).all()
+        assert temporaries(target.parent) == []

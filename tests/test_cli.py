@@ -167,7 +167,7 @@ def test_every_command_helps(run: Run, command: str) -> None:
         ("lm sample M --temperature -1", "write: temperature: expected 0 <= temperature < inf"),
         ("lm eval M nowhere.txt", "No such file or directory: 'nowhere.txt'"),
         ("lm eval M other.txt", "characters, got 'Q' at position 0"),
-        ("lm eval M letter.txt", "Windows: ids: expected at least 2, got 1"),
+        ("lm eval M letter.txt", "Streams: values: expected at least 2 steps, got 1"),
         ("lm", "the following arguments are required: COMMAND"),
         ("fly", "invalid choice: 'fly'"),
     ],

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recurra
-from bits import ISAS, assert_same_bits, bits, forced_isa
+from bits import assert_the_same_everywhere, bits
 from labellings import crf_best, crf_log_probability, crf_marginals
 from recurra import Tensor, _core
 from refusals import refused
@@ -236,11 +236,7 @@ class TestLaws:
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_threads_and_instruction_sets_change_no_bit(self, dtype: Any) -> None:
-        expected = self.results(dtype, 1)
-        for isa in ISAS:
-            with forced_isa(isa):
-                for threads in (1, 2, 3):
-                    assert_same_bits(self.results(dtype, threads), expected)
+        assert_the_same_everywhere(lambda threads: self.results(dtype, threads))
 
     def test_a_row_alone_has_the_same_bits(self) -> None:
         expected = self.results(np.float64, 1)

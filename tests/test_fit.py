@@ -10,9 +10,8 @@ import pytest
 
 import recurra
 from recurra import metrics
-from recurra.data import Batch
+from recurra.data import Arrays, Batch
 from recurra.train import Callback, evaluate, find_lr, fit
-from recurra.train.arrays import ArrayBatches
 from training import CELLS, Given, Tagger, Windows, bits, rows, tagger, timeless
 
 CE = recurra.cross_entropy
@@ -101,7 +100,7 @@ class TestAccumulation:
             recurra.manual_seed(0)
             model = recurra.Linear(2, 2, dtype=np.float64)
             optimizer = recurra.SGD(model.parameters(), 0.1)
-            data = ArrayBatches(x, x[:, ::-1].copy(), batch, None)
+            data = Arrays(x, x[:, ::-1].copy(), batch)
             fit(model, data, recurra.mse, optimizer, epochs=3, accumulate=accumulate)
             ends.append(model.weight.data)
         np.testing.assert_allclose(ends[0], ends[1], rtol=1e-13)
@@ -207,20 +206,27 @@ class TestLengthsAndWeights:
         assert loss == pytest.approx(CE(model(self.x, -self.x), self.y).item())
 
 
-class TestArrays:
-    def test_each_row_once_in_another_order(self) -> None:
-        x = np.arange(10)
-        data = ArrayBatches(x, -x, 4, seed=3)
-        epochs = [np.concatenate([b.inputs for b in data.epoch(n)]) for n in (0, 1, 0)]
-        assert all(sorted(epoch) == list(x) for epoch in epochs)
-        assert (epochs[0] == epochs[2]).all()
-        assert not (epochs[0] == epochs[1]).all()
-        assert all((b.targets == -b.inputs).all() for b in data.epoch(0))
+class TestPairs:
+    @pytest.mark.parametrize("seed", [None, 0, 3])
+    def test_a_pair_is_read_as_arrays(self, seed: int | None) -> None:
+        """Shuffled anew in each epoch by `seed`; the validation keeps its order."""
+        x, y = rows(10, 4)
+        data = Arrays(x, y, 4, shuffle=seed is not None, seed=seed or 0)
+        ends = []
+        for given, checked in ((data, Arrays(x, y, 4)), ((x, y), (x, y))):
+            model, optimizer = tagger()
+            history = fit(model, given, CE, optimizer, epochs=3, validation=checked,
+                          batch_size=4, seed=seed)  # fmt: skip
+            ends.append((bits(model), timeless(history)))
+        assert ends[0] == ends[1]
 
-    def test_shuffling_draws_nothing_from_the_default_generator(self) -> None:
-        before = recurra.random.get_state()
-        list(ArrayBatches(np.arange(9), np.arange(9), 2).epoch(0))
-        assert recurra.random.get_state() == before
+    def test_the_seed_counts(self) -> None:
+        ends = []
+        for seed in (None, 0, 3):
+            model, optimizer = tagger()
+            fit(model, rows(10, 4), CE, optimizer, batch_size=4, seed=seed)
+            ends.append(bits(model))
+        assert all(ends[i] != ends[i - 1] for i in range(3))
 
     def test_one_row_and_a_batch_larger_than_the_data(self) -> None:
         model = recurra.Linear(1, 1)

@@ -29,7 +29,7 @@ class TestSettings:
         [
             ({"epochs": -1}, ValueError, "fit: epochs: expected an int >= 0, got -1"),
             ({"epochs": 1.5}, TypeError, "fit: epochs: expected an int, got float"),
-            ({"batch_size": 0}, ValueError, "fit: batch_size: expected an int >= 1, got 0"),
+            ({"batch_size": 0}, ValueError, "batch_size: expected an int >= 1, got 0"),
             ({"accumulate": 0}, ValueError, "fit: accumulate: expected an int >= 1, got 0"),
             ({"clip_norm": 0.0}, ValueError, "fit: clip_norm: expected a number above 0, got 0.0"),
             ({"clip_norm": math.nan}, ValueError, "fit: clip_norm: expected a number above 0, got"),
@@ -39,6 +39,7 @@ class TestSettings:
             ({"schedule": lambda _: -1}, ValueError, "lr: expected 0 <= lr < inf, got -0.01"),
             ({"loss": 3}, TypeError, "fit: loss: expected a function, got int"),
             ({"loss": lambda y, _: y}, TypeError, "fit: loss: expected a tensor with one element"),
+            ({"optimizer": 3}, TypeError, "fit: optimizer: expected an Optimizer, got int"),
             ({"callbacks": [3]}, TypeError, "fit: callbacks: expected Callbacks, got int"),
             ({"loss": lambda y, _: 1.0}, TypeError, "fit: loss: expected a tensor with one"),
         ],
@@ -47,7 +48,7 @@ class TestSettings:
         model, optimizer = tagger()
         before = bits(model)
         with raises(kind, text):
-            fit(model, (X, Y), optimizer=optimizer, **{"loss": CE} | settings)
+            fit(model, (X, Y), **{"loss": CE, "optimizer": optimizer} | settings)
         assert bits(model) == before
 
     def test_another_models_optimizer(self) -> None:
@@ -107,14 +108,10 @@ class TestData:
     @pytest.mark.parametrize(
         ("data", "kind", "text"),
         [
-            (
-                (X[:0], Y[:0]),
-                ValueError,
-                "fit: data: expected inputs (N, ...) and targets (N, ...) with N >= 1, got "
-                "(0, 6, 2) and (0, 6)",
-            ),
-            ((X, Y[:3]), ValueError, "fit: data: expected inputs (N, ...) and targets (N, ...)"),
-            ((1.0, 2.0), ValueError, "fit: data: expected inputs (N, ...) and targets (N, ...)"),
+            ((X[:0], Y[:0]), ValueError, "Arrays: inputs: expected at least one row, got 0"),
+            ((X, Y[:3]), ValueError, "Arrays: targets: expected 4 rows as in inputs, got 3"),
+            ((1.0, 2.0), ValueError, "Arrays: inputs: expected rows (n, ...), got shape ()"),
+            ((["a"], [1]), TypeError, "Arrays: inputs: expected numbers, got <U1"),
             (Given(), ValueError, "fit: data: expected at least one batch in an epoch, got none"),
             (X, TypeError, "fit: data: expected a pair of arrays, or batches with `epoch(number)`"),
         ],
@@ -128,6 +125,9 @@ class TestData:
         model, optimizer = tagger()
         with raises(ValueError, "fit: validation: expected at least one batch"):
             fit(model, (X, Y), CE, optimizer, validation=Given())
+        with raises(ValueError, "Arrays: inputs: expected at least one row, got 0") as caught:
+            fit(model, (X, Y), CE, optimizer, validation=(X[:0], Y[:0]))
+        assert caught.value.__notes__ == ["fit: validation"]
 
     @pytest.mark.parametrize(("less", "text"), [(1, "got more"), (-1, "got 6")])
     def test_a_length_that_is_wrong(self, less: int, text: str) -> None:

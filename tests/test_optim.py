@@ -349,3 +349,54 @@ def test_clipping_copies_gradients_that_cannot_be_scaled_in_place() -> None:
     assert recurra.clip_grad_norm(params, max_norm=1.3) == 13.0
     np.testing.assert_allclose(np.concatenate([p.grad for p in params]), [0.3, 0.4, 1.2], rtol=1e-6)
     assert (everyone[:, 0].tolist(), constant.tolist()) == ([3.0, 4.0], [12.0])
+
+
+def test_a_refusal_by_the_core_changes_no_parameter() -> None:
+    params = [leaf(1, 2), leaf(3, 4)]
+    params[0].grad = np.ones(2)
+    params[1].grad = params[1].data
+    optimizer = recurra.Adam(params)
+    text = "adam_step: grad: expected memory of its own, got memory that param has, too"
+    with raises(ValueError, text):
+        optimizer.step()
+    assert [p.data.tolist() for p in params] == [[1, 2], [3, 4]]
+    assert not [key for key in optimizer.state_dict() if key.startswith(("step", "m.", "v."))]
+
+
+def test_parameters_of_one_memory_have_their_turns() -> None:
+    values = np.array([1.0, 2.0, 3.0])
+    params = [Tensor(values[:2], requires_grad=True), Tensor(values[1:], requires_grad=True)]
+    for p in params:
+        p.grad = np.ones(2)
+    recurra.SGD(params, lr=0.5).step()
+    assert values.tolist() == [0.5, 1.0, 2.5]
+
+
+def test_one_group_may_have_both_precisions() -> None:
+    params = [leaf(1, dtype=np.float32), leaf(1, dtype=np.float64)]
+    for p in params:
+        p.grad = np.ones_like(p.data)
+    assert recurra.clip_grad_norm(params, 1.0) == np.sqrt(2)
+    recurra.NAdam(params, lr=0.25).step()
+    assert [p.dtype for p in params] == [np.float32, np.float64]
+    assert abs(params[0].item() - params[1].item()) < 1e-7
+    assert params[1].item() < 1
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"grads": []}, "grad: expected one for each of 1 parameters, got 0"),
+        ({"steps": [1, 2]}, "steps: expected one for each of 1 parameters, got 2"),
+        ({"steps": [0]}, "step: expected an integer from 1 on, got 0"),
+        ({"m": [np.zeros(2)]}, "m: expected shape of param = (1,), got (2,)"),
+        ({"v": [np.zeros(1, np.float32)]}, "v: expected dtype float64 as param has, got float32"),
+    ],
+)
+def test_lists_that_do_not_fit(change: dict[str, Any], text: str) -> None:
+    given = {name: [np.ones(1)] for name in ("params", "grads", "m", "v")} | {"steps": [1]} | change
+    names = ("lr", "beta1", "beta2", "eps", "weight_decay")
+    numbers = dict(zip(names, (0.1, 0.9, 0.999, 1e-8, 0.0), strict=True))
+    with raises((TypeError, ValueError), f"adam_step: {text}"):
+        recurra._core.adam_step(**given, v_max=None, **numbers, decoupled=False)
+    assert given["params"][0] == 1

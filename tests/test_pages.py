@@ -50,6 +50,27 @@ def attribute(owner: object, name: str) -> object:
     return getattr(owner, name)
 
 
+# What a model is made of and trained with, whoever comes.
+BUILDING = "layers losses metrics schedules optim averaging train data ctc crf"
+# What they share, which nobody looks for by its name there.
+SHARED = {
+    "Average", "Batch", "Batches", "BestTags", "Group", "History", "Hypothesis", "LRCurve",
+    "Metric", "Optimizer", "Padded", "Parameters", "Run", "Schedule", "Scaler", "Split",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", ["pytorch", "keras"])
+@pytest.mark.parametrize("module", BUILDING.split(" "))
+def test_every_building_block_has_its_term(module: str, page: str) -> None:
+    """All classes, and functions but those of which a class is named (`f1` beside `F1`)."""
+    owner = importlib.import_module(f"recurra.{module}")
+    names = getattr(owner, "__all__", vars(owner))
+    found = {n for n in names if n[0] != "_" and not isinstance(vars(owner)[n], ModuleType)}
+    said = set(re.findall(r"\w+", PAGES[page]))
+    aliases = {n.lower() for n in re.sub(r"(?<=[a-z])(?=[A-Z])", "_", " ".join(said)).split()}
+    assert sorted(found - SHARED - said - aliases) == []
+
+
 def test_every_public_module_is_in_the_api() -> None:
     listed = re.findall(r"^   recurra\.(\w+)$", PAGES["api"], re.MULTILINE)
     found = {m.name for m in pkgutil.iter_modules(recurra.__path__) if not m.name.startswith("_")}

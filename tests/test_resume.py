@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 
 import recurra
-from recurra import checkpoint, metrics
+from recurra import checkpoint, metrics, schedules
+from recurra.data import Arrays, Chunks, Sequences
 from recurra.train import Callback, Checkpoints, EarlyStopping, files, fit, load_model
 from training import CELLS, OPTIMIZERS, Windows, bits, rows, tagger, timeless
 
@@ -370,6 +372,15 @@ class TestDamage:
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def state_of(model: Any, optimizer: Any) -> Any:
+    bases = [group.initial_lr for group in optimizer.param_groups]
+    return bits(model), str(optimizer.state_dict()), bases, recurra.random.get_state()
+
+
+def chunked(*args: Any, **kwargs: Any) -> Chunks:
+    return Chunks(Sequences(*args, **kwargs), 2)
+
+
 class TestAnotherTraining:
     @pytest.mark.parametrize(
         ("change", "text"),
@@ -378,8 +389,13 @@ class TestAnotherTraining:
             ({"accumulate": 2}, "expected accumulate as in the checkpoint: 1, got 2"),
             ({"metrics": [metrics.MAE()]}, "expected metrics as in the checkpoint: [], got"),
             ({"callbacks": [EarlyStopping()]}, "expected callbacks with a state as in the"),
-            ({"schedule": lambda _: 1.0}, "fit: schedule: expected none as in the checkpoint"),
-            ({"optimizer": "SGD"}, "SGD.load_state_dict: state: "),
+            ({"schedule": lambda _: 0.5}, "expected schedule as in the checkpoint: none, got Lamb"),
+            ({"optimizer": "SGD"}, "expected optimizer as in the checkpoint: Adam, got SGD"),
+            (
+                {"data": Windows(B=4)},
+                "fit: resume: expected first batch as in the checkpoint: inputs float32 (3, 4, 2), "
+                "targets int64 (3, 4), got inputs float32 (4, 4, 2), targets int64 (4, 4)",
+            ),
             ({"cell": "LSTM"}, "load_state_dict: state: rnn.weight_ih_l0: expected shape"),
         ],
     )
@@ -390,14 +406,100 @@ class TestAnotherTraining:
         fit(model, Windows(), recurra.cross_entropy, optimizer, checkpoints=tmp_path)
         model, optimizer = tagger(change.pop("cell", "GRU"), change.pop("optimizer", "Adam"), 3)
         data = change.pop("data", Windows())
-        before = bits(model), str(optimizer.state_dict()), recurra.random.get_state()
+        before = state_of(model, optimizer)
         with pytest.raises(ValueError) as caught:
             fit(model, data, recurra.cross_entropy, optimizer, checkpoints=tmp_path, resume=True,
                 **change)  # fmt: skip
         assert text in str(caught.value)
         assert "last.safetensors belongs to another training" in caught.value.__notes__[0]
-        after = bits(model), str(optimizer.state_dict()), recurra.random.get_state()
-        assert after == before
+        assert state_of(model, optimizer) == before
+
+    @pytest.mark.parametrize(
+        ("part", "had", "change"),
+        [
+            (Arrays, 5, {"seed": 6}),
+            (Arrays, 5, {"shuffle": False}),
+            (Sequences, 5, {"seed": 6}),
+            (chunked, 5, {"seed": 6}),
+        ],
+    )
+    def test_another_order(
+        self, part: Any, had: int, change: dict[str, Any], tmp_path: Path
+    ) -> None:
+        x, y = rows(6, 4)
+        kwargs = {"shuffle": True, "seed": had}
+        for settings in (kwargs, kwargs | change):
+            data = part(list(x), list(y), 2, **settings)
+            got = settings["seed"] if settings["shuffle"] else None
+            model, optimizer = tagger()
+            before = state_of(model, optimizer)
+            if settings is kwargs:
+                fit(model, data, recurra.cross_entropy, optimizer, checkpoints=tmp_path)
+                continue
+            with pytest.raises(ValueError) as caught:
+                fit(model, data, recurra.cross_entropy, optimizer, checkpoints=tmp_path,
+                    resume=True, epochs=2)  # fmt: skip
+            assert str(caught.value) == (
+                f"fit: resume: expected data's seed as in the checkpoint: {had}, got {got}"
+            )
+            assert state_of(model, optimizer) == before
+
+    def test_a_pairs_seed(self, tmp_path: Path) -> None:
+        model, optimizer = tagger()
+        kwargs: dict[str, Any] = {"checkpoints": tmp_path, "batch_size": 2, "resume": True}
+        fit(model, rows(6, 4), recurra.cross_entropy, optimizer, seed=1, **kwargs)
+        text = "^fit: resume: expected data's seed as in the checkpoint: 1, got 2"
+        with pytest.raises(ValueError, match=text):
+            fit(model, rows(6, 4), recurra.cross_entropy, optimizer, seed=2, **kwargs)
+
+    @pytest.mark.parametrize("whole", [True, False])
+    def test_another_schedule_of_the_same_settings(self, whole: bool, tmp_path: Path) -> None:
+        """Also as a part of one."""
+
+        def made(optimizer: Any, kind: Any) -> Any:
+            schedule = kind(optimizer, lambda _: 1.0)
+            return schedule if whole else schedules.ChainedScheduler(optimizer, [schedule])
+
+        class Other(schedules.LambdaLR):
+            pass
+
+        names = ("LambdaLR", "Other") if whole else ("ChainedScheduler(LambdaLR)",) * 2
+        text = f"expected schedule as in the checkpoint: {names[0]}, got "
+        text += names[1].replace("LambdaLR", "Other")
+        model, optimizer = tagger()
+        schedule = made(optimizer, schedules.LambdaLR)
+        kwargs: dict[str, Any] = {"checkpoints": tmp_path, "resume": True}
+        fit(model, Windows(), recurra.cross_entropy, optimizer, schedule=schedule, **kwargs)
+        schedule = made(optimizer, Other)
+        with pytest.raises(ValueError, match=re.escape(text)):
+            fit(model, Windows(), recurra.cross_entropy, optimizer, schedule=schedule, **kwargs)
+
+    def test_a_checkpoint_without_the_record(self, tmp_path: Path) -> None:
+        """As earlier versions wrote it, with their names for a function's state."""
+        whole = trained("GRU", "Adam")
+        trained("GRU", "Adam", 4, tmp_path)
+        state = files.load(tmp_path / "last.safetensors")
+        del state["origin"]
+        bases = state["schedule"]["base_lrs"].tolist()
+        state["schedule"] = {"bases": bases, "count": int(state["schedule"]["count"])}
+        files.save(tmp_path / "last.safetensors", state)
+        assert trained("GRU", "Adam", None, tmp_path, seed=9) == whole
+
+    def test_looking_at_the_first_batch_draws_nothing(self, tmp_path: Path) -> None:
+        """Data that draws from the default generator has the numbers that it has without."""
+
+        class Noisy(Windows):
+            def epoch(self, number: int) -> Any:
+                for batch in super().epoch(number):
+                    noise = recurra.random.normal(batch.inputs.shape, std=0.1)
+                    yield batch._replace(inputs=batch.inputs + noise)
+
+        ends = []
+        for folder in (None, tmp_path):
+            model, optimizer = tagger()
+            fit(model, Noisy(), recurra.cross_entropy, optimizer, epochs=2, checkpoints=folder)
+            ends.append(bits(model))
+        assert ends[0] == ends[1]
 
     def test_a_missing_file(self, tmp_path: Path) -> None:
         model, optimizer = tagger()

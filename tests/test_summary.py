@@ -85,10 +85,10 @@ recurra.set_num_threads(1)
 model = recurra.Sequential({layers})
 x = np.ones({shape}, np.float32)
 model(x[:, :32])
-summary = model.summary(x.shape)
 before = resident()
 y = model(x)
-print(resident() - before, summary.kept_bytes + y.data.nbytes)
+grown = resident() - before  # before the summary, whose freed memory would be used again
+print(grown, model.summary(x.shape).kept_bytes + y.data.nbytes)
 """
 
 
@@ -115,6 +115,24 @@ def test_a_forward_pass_grows_the_process_by_what_is_said(layers: str) -> None:
     )
     grown, said = map(int, run.stdout.split())
     assert 0.9 <= grown / said <= 1.1, (grown, said)
+
+
+def test_a_summary_leaves_no_graph_to_the_garbage_collector() -> None:
+    import gc
+
+    from recurra.graph import Node
+
+    model = recurra.Sequential(recurra.GRU(2, 3, num_layers=2), recurra.Linear(3, 1))
+    gc.collect()
+    gc.disable()
+    try:
+        model.summary((4, 5, 2))
+        with pytest.raises(ValueError, match="2"):
+            model.summary((4, 5, 3))
+        left = [thing for thing in gc.get_objects() if isinstance(thing, Node)]
+    finally:
+        gc.enable()
+    assert not left
 
 
 class Shared(recurra.Module):

@@ -326,40 +326,41 @@ def crf_decode(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Tags (B, T) and scores (B,)."""
 
-# ---- optimizers: arrays of one shape; all but `grad` are changed in place, so they must be
-# writable, C-contiguous and aligned, and share no memory
+# ---- optimizers: lists with a place for each parameter, whose arrays have one shape. All but
+# `grads` are changed in place: they must be writable, C-contiguous and aligned, and those of one
+# parameter share no memory. All are checked before the first one changes
 
 def sgd_step(
-    param: Array,
-    grad: ArrayLike,
-    momentum_buffer: Array | None,
+    params: list[Array],
+    grads: list[Array],
+    momentum_buffers: list[Array] | None,
     lr: float,
     momentum: float,
     weight_decay: float,
     nesterov: bool,
-    first: bool,
+    first: list[bool],
     n_threads: int | None = None,
 ) -> None: ...
 def adam_step(
-    param: Array,
-    grad: ArrayLike,
-    m: Array,
-    v: Array,
-    v_max: Array | None,
+    params: list[Array],
+    grads: list[Array],
+    m: list[Array],
+    v: list[Array],
+    v_max: list[Array] | None,
     lr: float,
     beta1: float,
     beta2: float,
     eps: float,
     weight_decay: float,
     decoupled: bool,
-    step: int,
+    steps: list[int],
     n_threads: int | None = None,
 ) -> None: ...
 def nadam_step(
-    param: Array,
-    grad: ArrayLike,
-    m: Array,
-    v: Array,
+    params: list[Array],
+    grads: list[Array],
+    m: list[Array],
+    v: list[Array],
     lr: float,
     beta1: float,
     beta2: float,
@@ -367,43 +368,43 @@ def nadam_step(
     weight_decay: float,
     momentum_decay: float,
     decoupled: bool,
-    step: int,
-    mu_product: float,
+    steps: list[int],
+    mu_products: list[float],
     n_threads: int | None = None,
-) -> float: ...
+) -> list[float]: ...
 def radam_step(
-    param: Array,
-    grad: ArrayLike,
-    m: Array,
-    v: Array,
+    params: list[Array],
+    grads: list[Array],
+    m: list[Array],
+    v: list[Array],
     lr: float,
     beta1: float,
     beta2: float,
     eps: float,
     weight_decay: float,
     decoupled: bool,
-    step: int,
+    steps: list[int],
     n_threads: int | None = None,
 ) -> None: ...
 def adamax_step(
-    param: Array,
-    grad: ArrayLike,
-    m: Array,
-    u: Array,
+    params: list[Array],
+    grads: list[Array],
+    m: list[Array],
+    u: list[Array],
     lr: float,
     beta1: float,
     beta2: float,
     eps: float,
     weight_decay: float,
-    step: int,
+    steps: list[int],
     n_threads: int | None = None,
 ) -> None: ...
 def rmsprop_step(
-    param: Array,
-    grad: ArrayLike,
-    v: Array,
-    average: Array | None,
-    momentum_buffer: Array | None,
+    params: list[Array],
+    grads: list[Array],
+    v: list[Array],
+    averages: list[Array] | None,
+    momentum_buffers: list[Array] | None,
     lr: float,
     alpha: float,
     eps: float,
@@ -413,21 +414,21 @@ def rmsprop_step(
     n_threads: int | None = None,
 ) -> None: ...
 def adagrad_step(
-    param: Array,
-    grad: ArrayLike,
-    sum: Array,
+    params: list[Array],
+    grads: list[Array],
+    sums: list[Array],
     lr: float,
     lr_decay: float,
     eps: float,
     weight_decay: float,
-    step: int,
+    steps: list[int],
     n_threads: int | None = None,
 ) -> None: ...
 def adadelta_step(
-    param: Array,
-    grad: ArrayLike,
-    v: Array,
-    u: Array,
+    params: list[Array],
+    grads: list[Array],
+    v: list[Array],
+    u: list[Array],
     lr: float,
     rho: float,
     eps: float,
@@ -435,9 +436,9 @@ def adadelta_step(
     n_threads: int | None = None,
 ) -> None: ...
 def lion_step(
-    param: Array,
-    grad: ArrayLike,
-    m: Array,
+    params: list[Array],
+    grads: list[Array],
+    m: list[Array],
     lr: float,
     beta1: float,
     beta2: float,
@@ -447,14 +448,16 @@ def lion_step(
 def grad_norm(grads: Sequence[ArrayLike], n_threads: int | None = None) -> float:
     """The 2-norm of all arrays together."""
 
-def scale_(array: Array, factor: float, n_threads: int | None = None) -> None:
+def scale_(arrays: Sequence[Array], factor: float, n_threads: int | None = None) -> None:
     """Multiplies the elements in place; C or Fortran order."""
 
-def clamp_(array: Array, limit: float, n_threads: int | None = None) -> None:
+def clamp_(arrays: Sequence[Array], limit: float, n_threads: int | None = None) -> None:
     """Brings the elements into -limit..limit in place; C or Fortran order."""
 
-def blend_(average: Array, values: ArrayLike, weight: float, n_threads: int | None = None) -> None:
-    """`average += weight * (values - average)`, in place."""
+def blend_(
+    averages: list[Array], values: list[Array], weight: float, n_threads: int | None = None
+) -> None:
+    """`average += weight * (values - average)` for each of them, in place."""
 
 def pow(base: float, exponent: float) -> float: ...
 def cos(x: float) -> float:

@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from recurra import checks
-from recurra.graph import Backward, Node, is_recording, no_grad
+from recurra.graph import Backward, Node, Source, is_recording, no_grad
 from recurra.results import Array
 from recurra.tensor import Axes, Operand, Tensor
 
@@ -79,19 +79,25 @@ def fused_node(
     (array([0.]), array([2.]))
     """
     dtype = parents[0].data.dtype
+    sources: list[Source | None] = []
+    is_recorded = False
     # Small models spend most of their time here: identity is asked before equality.
     for parent in parents:
         if parent.data.dtype is not dtype:
             checks.float_array(name, "input", parent.data, dtype)
+        if parent.requires_grad:
+            is_recorded = True
+            sources.append(parent.source())
+        else:
+            sources.append(None)
     arrays = [
         array
         if type(array) is np.ndarray and array.dtype is dtype
         else checks.float_array(name, "output", array, dtype)
         for array in outputs
     ]
-    if not any_requires_grad(parents):
+    if not (is_recorded and is_recording()):
         return tuple([Tensor.made(array, None) for array in arrays])
-    sources = [parent.source() if parent.requires_grad else None for parent in parents]
     made_by = Node(name, arrays, sources, backward)
     return tuple([Tensor.made(array, (made_by, i)) for i, array in enumerate(arrays)])
 
@@ -125,12 +131,13 @@ def as_tensor(
 ) -> Tensor:
     """`value` as a tensor: a number takes `dtype`, an array or a tensor must have it already."""
     if isinstance(value, Tensor):
-        checks.float_array(operation, argument, value.data, dtype)
+        if value.data.dtype is not dtype:
+            checks.float_array(operation, argument, value.data, dtype)
         return value
     # NumPy's float64 is a Python float as well, but it has a dtype of its own.
     if issubclass(type(value), _NUMBERS) and not issubclass(type(value), np.floating):
         return Tensor(np.asarray(value, dtype or np.float64))
-    return Tensor(checks.float_array(operation, argument, value, dtype))
+    return Tensor.made(checks.float_array(operation, argument, value, dtype), None)
 
 
 _NUMBERS = (int, float, np.integer)

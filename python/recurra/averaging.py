@@ -17,13 +17,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recurra import _core, checks
-from recurra.module import Module, Parameter
+from recurra.module import Buffer, Kept, Module, Parameter
 from recurra.optim.state import Arrays, as_arrays, form_faults, refuse, value_faults
-from recurra.results import Array
 
 __all__ = ["EMA", "SWA", "Average"]
 
@@ -31,44 +32,48 @@ __all__ = ["EMA", "SWA", "Average"]
 class Average:
     """What the averages share; each adds `weight`, the part of the way to the new values.
 
-    The first update takes the values as they are. Only parameters are averaged.
+    The first update takes the values as they are. With `use_buffers`, buffers such as the running
+    statistics of `BatchNorm` are averaged like parameters; a buffer of integers, a count, is that
+    of the last update. Without it buffers are left alone, and `recurra.train.update_bn` can find
+    the statistics that belong to averaged weights.
     """
 
     weight: Callable[[], float]
 
-    def __init__(self, model: Module) -> None:
-        self._averages = {name: p.data.copy() for name, p in model.named_parameters()}
+    def __init__(self, model: Module, *, use_buffers: bool = False) -> None:
+        self.use_buffers = bool(use_buffers)
+        self._averages = {name: kept.data.copy() for name, kept in self._named(model).items()}
         self.count = 0
         """The number of updates."""
         self._is_applied = False
 
     def update(self, model: Module) -> None:
         """Take in the model's values."""
-        parameters = self._parameters("update", model)
+        found = self.checked("update", model)
         weight = self.weight() if self.count else 1.0
-        for name, parameter in parameters.items():
-            if self.count:
-                _core.blend_(self._averages[name], parameter.data, weight)
-            else:
-                self._averages[name][...] = parameter.data
+        blended = [name for name, kept in found.items() if self.count and kept.dtype.kind == "f"]
+        values = [found[name].data for name in blended]
+        _core.blend_([self._averages[name] for name in blended], values, weight)
+        for name in found.keys() - set(blended):
+            self._averages[name][...] = found[name].data
         self.count += 1
 
     @contextmanager
     def applied(self, model: Module) -> Iterator[None]:
         """The model has the averaged values inside the block, and its own again after it.
 
-        What changes parameters inside the block is lost, and refused at its end.
+        What changes averaged values inside the block is lost, and refused at its end.
         """
-        parameters = self._parameters("applied", model)
-        held = {name: p.data.copy() for name, p in parameters.items()}
+        found = self.checked("applied", model)
+        held = {name: kept.data.copy() for name, kept in found.items()}
         self._is_applied = True
-        _write(parameters, self._averages)
-        versions = {name: p.version for name, p in parameters.items()}
+        _write(found, self._averages)
+        versions = {n: kept.version for n, kept in found.items() if isinstance(kept, Parameter)}
         try:
             yield
-            changed = [name for name, p in parameters.items() if p.version != versions[name]]
+            changed = [name for name in found if self._is_changed(name, found[name], versions)]
         finally:
-            _write(parameters, held)
+            _write(found, held)
             self._is_applied = False
         if changed:
             raise RuntimeError(
@@ -78,7 +83,7 @@ class Average:
 
     def copy_to(self, model: Module) -> None:
         """Give the model the averaged values for good."""
-        _write(self._parameters("copy_to", model), self._averages)
+        _write(self.checked("copy_to", model), self._averages)
 
     def state_dict(self) -> Arrays:
         """All that is needed to go on: "count", settings, and "average.NAME", copied."""
@@ -98,15 +103,25 @@ class Average:
     def _settings(self) -> Arrays:
         return {}
 
-    def _parameters(self, method: str, model: Module) -> dict[str, Parameter]:
+    def checked(self, method: str, model: Module) -> dict[str, Kept]:
+        """What is averaged of a model, by name; another model is refused."""
         operation = f"{type(self).__name__}.{method}"
         if self._is_applied:
             raise RuntimeError(f"{operation}: expected to be outside of `applied`, got inside")
-        parameters = dict(model.named_parameters())
-        found: Arrays = {name: p.data for name, p in parameters.items()}
+        named = self._named(model)
+        found: Arrays = {name: kept.data for name, kept in named.items()}
         if faults := [*form_faults(dict(self._averages), found)]:
             raise ValueError(f"{operation}: model: " + "; ".join(faults))
-        return parameters
+        return named
+
+    def _named(self, model: Module) -> dict[str, Kept]:
+        # Every name of a shared parameter, as in the model's own state.
+        return dict(model._names(*((Parameter, Buffer) if self.use_buffers else (Parameter,))))
+
+    def _is_changed(self, name: str, kept: Kept, versions: Mapping[str, int]) -> bool:
+        if isinstance(kept, Parameter):
+            return kept.version != versions[name]
+        return not np.array_equal(kept.data, self._averages[name], equal_nan=True)
 
 
 class EMA(Average):
@@ -128,9 +143,9 @@ class EMA(Average):
     array([[2.]], dtype=float32)
     """
 
-    def __init__(self, model: Module, decay: float = 0.999) -> None:
+    def __init__(self, model: Module, decay: float = 0.999, *, use_buffers: bool = False) -> None:
         self.decay = checks.within("EMA", "decay", decay, 0, 1)
-        super().__init__(model)
+        super().__init__(model, use_buffers=use_buffers)
 
     def weight(self) -> float:
         return 1 - self.decay
@@ -159,7 +174,7 @@ class SWA(Average):
         return 1 / (self.count + 1)
 
 
-def _write(parameters: Mapping[str, Parameter], values: Mapping[str, Array]) -> None:
-    for name, parameter in parameters.items():
-        parameter.data[...] = values[name]
-        parameter.mark_updated()
+def _write(found: Mapping[str, Kept], values: Mapping[str, NDArray[Any]]) -> None:
+    for name, kept in found.items():
+        kept.data[...] = values[name]
+        kept.mark_updated()

@@ -2,18 +2,29 @@
 
 A reader never sees half a file. The bytes go to a temporary file in the same folder, reach the
 disk, and only then take the name; if anything fails before that, the old file is untouched and
-the temporary one is gone.
+the temporary one is gone. A process that is killed has no time for that: the next save of the same
+file removes what it left. A temporary file is locked while it is written, so that the file of a
+process that lives is never taken for such a one. Windows has no such locks: there it stays.
 """
 
+import hashlib
 import os
+import platform
 import secrets
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recurra import _core
+
+LOCKS = sys.platform != "win32"
+if LOCKS:
+    import fcntl
 
 __all__ = ["load", "save", "write_atomically"]
 
@@ -79,18 +90,57 @@ def write_atomically(path: Path, data: bytes) -> None:
     [('a', b'content')]
     """
     target = path.resolve()
-    temporary = target.with_name(f".recurra-{secrets.token_hex(8)}.tmp")
+    _remove_abandoned(target)
+    temporary, file = _temporary(target)
     try:
-        # "x": a new file, so that the mode is the usual one and nobody else's file is opened.
-        with temporary.open("xb") as file:
+        with file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(target)
+            if LOCKS:  # while it is locked; Windows renames closed files only
+                temporary.replace(target)
+        if not LOCKS:
+            temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def _temporary(target: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside `target`, locked until it is closed."""
+    while True:
+        path = target.with_name(f"{_prefix(target)}{secrets.token_hex(8)}.tmp")
+        # "x": a new file, so that the mode is the usual one and nobody else's file is opened.
+        file = path.open("xb")
+        if not LOCKS:
+            return path, file
+        with suppress(OSError):  # a file system without locks: then nobody removes anything
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        # Before it was locked it looked abandoned.
+        if path.exists():
+            return path, file
+        file.close()
+
+
+def _prefix(target: Path) -> str:
+    """How the temporary files of a target begin, on this machine: locks may not reach another."""
+    name = os.fsencode(target.name) + b"\0" + platform.node().encode()
+    return f".recurra-{hashlib.sha256(name).hexdigest()[:16]}-"
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove the temporary files of `target` whose writers are dead: nobody has locked them."""
+    if not LOCKS:
+        return
+    for path in target.parent.glob(f"{_prefix(target)}*.tmp"):
+        with suppress(OSError):  # locked, gone, or not ours
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

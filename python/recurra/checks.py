@@ -23,7 +23,7 @@ def float_array(
     operation: str, argument: str, value: object, dtype: DTypeLike | None = None
 ) -> Array:
     """`value` as an array of `dtype`, or of either float type. Nothing is converted or copied."""
-    array = np.asarray(value)
+    array = value if type(value) is np.ndarray else np.asarray(value)
     wanted = FLOATS if dtype is None else (dtype,)
     if array.dtype not in wanted:
         names = " or ".join(str(np.dtype(name)) for name in wanted)

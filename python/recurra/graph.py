@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
@@ -93,24 +93,27 @@ class Node:
         self.sources = sources
         self.backward: Backward | None = backward
 
-    def give_back(self, gradients: Sequence[Array | None]) -> Iterator[tuple[Source, Array]]:
-        """The gradient for each source that wants one; what was saved for it is freed."""
+    def give_back(
+        self, gradients: Sequence[Array | None]
+    ) -> Iterable[tuple[Source | None, Array | None]]:
+        """The gradient for each source, if it gets one; what was saved for it is freed."""
         backward, sources = self.backward, self.sources
         self.backward, self.sources = None, ()
         if backward is None or not [g for g in gradients if g is not None]:
-            return
-        for i, (source, gradient) in enumerate(zip(sources, backward(*gradients), strict=True)):
-            if source is not None and gradient is not None:
-                shape, dtype = _form(source)
-                if gradient.shape != shape or gradient.dtype != dtype:
-                    self._refuse(i, gradient, shape, dtype)
-                yield source, gradient
+            return ()
+        return zip(sources, backward(*gradients), strict=True)
 
-    def _refuse(self, i: int, found: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        raise ValueError(
-            f"{self.name}: gradient of input {i}: expected {dtype} {shape}, "
-            f"got {found.dtype} {found.shape}"
-        )
+    def form(self, number: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """The shape and dtype of an output."""
+        return self.outputs[number]
+
+    def check(self, i: int, gradient: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """Refuse a gradient of input `i` that has not its form."""
+        if gradient.shape != shape or gradient.dtype != dtype:
+            raise ValueError(
+                f"{self.name}: gradient of input {i}: expected {dtype} {shape}, "
+                f"got {gradient.dtype} {gradient.shape}"
+            )
 
 
 def backpropagate(root: Source, gradient: Array) -> list[tuple[Tensor, Array]]:
@@ -122,38 +125,42 @@ def backpropagate(root: Source, gradient: Array) -> list[tuple[Tensor, Array]]:
     met = {root: gradient}
     for node in _order(root):
         outputs = [met.pop((node, i), None) for i in range(len(node.outputs))]
-        for source, back in node.give_back(outputs):
-            before = met.get(source)
-            met[source] = back if before is None else before + back
+        for i, (source, back) in enumerate(node.give_back(outputs)):
+            if source is not None and back is not None:
+                shape, dtype = source[0].form(source[1])
+                if back.shape != shape or back.dtype is not dtype:  # the identity is asked first
+                    node.check(i, back, shape, dtype)
+                met[source] = met[source] + back if source in met else back
     return [(leaf, total) for (leaf, _), total in met.items() if not isinstance(leaf, Node)]
 
 
 def _order(root: Source) -> list[Node]:
     """The nodes under `root`, users first. Without recursion: graphs are as deep as time is."""
     finished: list[Node] = []
-    seen: set[Node] = set()
+    is_finished: dict[Node, bool] = {}
     stack = _nodes((root,))
     while stack:
-        node, is_done = stack.pop()
-        if is_done:
-            finished.append(node)
-        elif node not in seen:
+        node = stack.pop()
+        if node not in is_finished:
             if node.backward is None:
                 _refuse_used(node)
-            seen.add(node)
-            stack.append((node, True))
+            is_finished[node] = False
+            stack.append(node)  # and met again when all below it are finished
             stack += _nodes(node.sources)
+        elif not is_finished[node]:
+            is_finished[node] = True
+            finished.append(node)
     return finished[::-1]
 
 
-def _nodes(sources: Sequence[Source | None]) -> list[tuple[Node, bool]]:
-    """The nodes among the sources, not done yet; leaves are looked at here."""
+def _nodes(sources: Sequence[Source | None]) -> list[Node]:
+    """The nodes among the sources; leaves are looked at here."""
     nodes = []
     for source in sources:
         if source is not None:
             origin, version = source
             if isinstance(origin, Node):
-                nodes.append((origin, False))
+                nodes.append(origin)
             elif origin.version != version:
                 _refuse_updated(origin)
     return nodes
@@ -172,11 +179,3 @@ def _refuse_updated(leaf: Tensor) -> None:
         f"backward: graph: expected a leaf of shape {leaf.shape} as the forward pass used it, "
         "got one updated since; call backward before the optimizer's step"
     )
-
-
-def _form(source: Source) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    origin, number = source
-    if isinstance(origin, Node):
-        return origin.outputs[number]
-    array = origin.data
-    return array.shape, array.dtype

@@ -27,14 +27,14 @@ Tagger(
 ['out.weight', 'out.bias']
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra import checks
+from recurra import _routing, checks
 from recurra.autograd import Tensor
 from recurra.results import Array
 
@@ -249,14 +249,15 @@ class Module:
 
     def _names(self, *kinds: type, above: tuple["Module", ...] = ()) -> Iterator[tuple[str, Any]]:
         """Every name of everything of `kinds`; a module in itself is not entered again."""
+        items = [*self._items((*kinds, Module))]
         for kind in kinds:
-            yield from self._items(kind)
-        for name, module in self._items(Module):
-            if module is not self and module not in above:
+            yield from (item for item in items if isinstance(item[1], kind))
+        for name, module in items:
+            if isinstance(module, Module) and module is not self and module not in above:
                 for inner, kept in module._names(*kinds, above=(*above, self)):
                     yield f"{name}.{inner}", kept
 
-    def _items(self, kind: type) -> Iterator[tuple[str, Any]]:
+    def _items(self, kind: Any) -> Iterator[tuple[str, Any]]:
         for name, value in vars(self).items():
             yield from _find(name, value, kind)
 
@@ -264,22 +265,45 @@ class Module:
 class Sequential(Module):
     """Modules and plain functions, each called with the result of the one before.
 
-    Of a recurrent layer's `(y, state)` only `y` goes on to the next; the last result is returned
-    as it is. Write a `Module` where the state, `lengths` or a second input is needed.
+    Of a result `(y, ...)`, such as a recurrent layer's `(y, state)` or an attention's
+    `(context, weights)`, only the first goes on to the next; the last is returned as it is.
+
+    `lengths` (B,), the valid steps of each row of x (B, T, ...), go to every layer that takes them,
+    as its `output_lengths` turned them into if it has changed the number of steps.
+
+    With `state=`, the result is `(y, state)`: a tuple of the states of the layers that take one,
+    in their order, to go on with in the next call; None starts with zeros. So a long sequence is
+    run in windows: `detach()` the states in between where gradients are to end. All other layers
+    see each call alone, also those that look along the time, such as `Conv1d`.
 
     >>> import numpy as np
     >>> import recurra
     >>> model = recurra.Sequential(
-    ...     recurra.Linear(4, 8), recurra.ops.tanh, recurra.LSTM(8, 16), recurra.Linear(16, 2)
+    ...     recurra.Conv1d(4, 8, 3, stride=2), recurra.ops.tanh, recurra.LSTM(8, 16),
+    ...     recurra.GlobalPool1d("mean"), recurra.Linear(16, 2),
     ... )
-    >>> model(np.zeros((3, 5, 4), np.float32)).shape
-    (3, 5, 2)
+    >>> x = np.zeros((3, 9, 4), np.float32)
+    >>> model(x, lengths=[9, 5, 0]).shape
+    (3, 2)
     >>> list(model.state_dict())[:3]
     ['0.weight', '0.bias', '2.weight_ih_l0']
+
+    >>> model, state = recurra.Sequential(recurra.GRU(4, 8), recurra.Linear(8, 1)), None
+    >>> for window in (x[:, :5], x[:, 5:]):
+    ...     y, state = model(window, state=state)
+    >>> y.shape, [each.shape for each in state]
+    ((3, 4, 1), [(1, 3, 8)])
     """
 
     def __init__(self, *layers: Callable[..., Any]) -> None:
         self.layers = layers
+        # Once: looking at a signature takes as long as a small layer.
+        self._takes = tuple(_routing.arguments(layer) for layer in layers)
+
+    @property
+    def takes(self) -> _routing.Takes:
+        """Which of `lengths` and `state` one of the layers takes."""
+        return frozenset().union(*self._takes)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -287,10 +311,17 @@ class Sequential(Module):
     def __getitem__(self, index: int) -> Any:
         return self.layers[index]
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, lengths: Any = None, state: Any = _routing.NO_STATE) -> Any:
+        """The last layer's result, and with `state=` the states too: see the class."""
+        if lengths is not None or state is not _routing.NO_STATE:
+            return _routing.run(self.layers, self._takes, x, lengths, state)
         for i, layer in enumerate(self.layers):
             x = layer(x[0] if i and isinstance(x, tuple) else x)
         return x
+
+    def output_lengths(self, lengths: Any) -> Any:
+        """What `lengths` (B,) are for the outputs, as a loss needs them; None without time axis."""
+        return _routing.output_lengths(self.layers, lengths)
 
     def _items(self, kind: type) -> Iterator[tuple[str, Any]]:
         for i, layer in enumerate(self.layers):
@@ -300,16 +331,24 @@ class Sequential(Module):
                 yield from _find(name, value, kind)
 
 
-def _find(name: str, value: object, kind: type) -> Iterator[tuple[str, Any]]:
-    """Everything of `kind` in an attribute's value, under dotted names."""
+def _find(name: str, value: object, kind: Any) -> Iterable[tuple[str, Any]]:
+    """Everything of `kind`, a class or several, in an attribute's value, under dotted names."""
     if isinstance(value, kind):
-        yield name, value
-    elif isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            yield from _find(f"{name}.{i}", item, kind)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _find(f"{name}.{key}", item, kind)
+        return ((name, value),)
+    if not isinstance(value, _ENTERED):
+        return ()
+    items: Iterable[tuple[Any, object]] = (
+        value.items() if isinstance(value, dict) else enumerate(value)
+    )
+    found: list[tuple[str, Any]] = []
+    wanted = (_ENTERED, kind)
+    for key, item in items:
+        if isinstance(item, wanted):
+            found += _find(f"{name}.{key}", item, kind)
+    return found
+
+
+_ENTERED = (list, tuple, dict)
 
 
 def _once(names: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:

@@ -152,7 +152,9 @@ class Tensor:
                     f"backward: grad: expected an array of shape {self.shape}, got None, "
                     "which only a tensor with one element allows"
                 )
-            return np.ones_like(self._array)
+            first = np.empty(self._array.shape, self._array.dtype)
+            first.fill(1)
+            return first
         array = checks.float_array("backward", "grad", grad, self.dtype)
         checks.shape("backward", "grad", array, "of the tensor", self.shape)
         return array
@@ -160,6 +162,11 @@ class Tensor:
     def source(self) -> Source:
         """Where the values came from: see `recurra.graph.Source`."""
         return self._made_by or (self, self.version)
+
+    def form(self, _: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """The shape and dtype of the values, as `Node.form` has those of an output."""
+        array = self._array
+        return array.shape, array.dtype
 
     def __repr__(self) -> str:
         name = type(self).__name__

@@ -123,7 +123,7 @@ fn within(operation: &'static str, argument: &'static str, value: f64, high: f64
 }
 
 /// A step's number.
-fn counted(operation: &'static str, step: u64) -> Result<()> {
+pub(crate) fn counted(operation: &'static str, step: u64) -> Result<()> {
     match step {
         0 => Err(refuse(operation, "step", "an integer from 1 on", "0")),
         _ => Ok(()),

@@ -92,11 +92,16 @@ impl Nadam {
         within(operation, "weight_decay", self.weight_decay, f64::INFINITY)?;
         within(operation, "momentum_decay", self.momentum_decay, f64::INFINITY)?;
         counted(operation, step)?;
+        Self::check_product(mu_product)
+    }
+
+    /// Refuses what no step returned.
+    pub(crate) fn check_product(mu_product: f64) -> Result<()> {
         match (0.0..=1.0).contains(&mu_product) {
             true => Ok(()),
             false => {
                 let expected = "0 <= mu_product <= 1";
-                Err(refuse(operation, "mu_product", expected, mu_product.to_string()))
+                Err(refuse("nadam_step", "mu_product", expected, mu_product.to_string()))
             }
         }
     }

@@ -16,6 +16,7 @@ mod clipping;
 mod cross_entropy;
 mod inplace;
 mod layer_norm;
+mod lists;
 mod optimizers;
 mod products;
 mod softmax;

@@ -14,16 +14,13 @@ schedule/CASE: the learning rates of 19 steps, (19, groups); schedule/CASE/momen
     momentum or first beta of them. schedule/CASE/metric: what the schedule was told, (steps,).
 """
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from making import Arrays, array, main
 
-HERE = Path(__file__).parent
-Arrays = dict[str, np.ndarray]
 O, S, A = torch.optim, torch.optim.lr_scheduler, torch.optim.swa_utils
 
 SHAPES = ((3, 4), (5,))
@@ -225,29 +222,5 @@ def answer_averages(data: Arrays) -> Arrays:
     return out
 
 
-def array(t: torch.Tensor) -> np.ndarray:
-    return t.detach().numpy().copy()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Make torch_optim.npz.")
-    parser.add_argument("out", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--seed", type=int, help="draw new inputs")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    if arguments.seed is None:
-        stored = dict(np.load(HERE / "torch_optim.npz"))
-        answers = answer(stored)
-        far = max(np.abs(value - stored[key]).max() for key, value in answers.items())
-        print(f"{len(answers)} answers, at most {far:.1e} from the stored ones")
-    else:
-        stored = draw(np.random.default_rng(arguments.seed))
-        answers = answer(stored)
-        print(f"{len(answers)} answers for seed {arguments.seed}")
-    np.savez_compressed(arguments.out / "torch_optim.npz", **(stored | answers))
-
-
 if __name__ == "__main__":
-    main()
+    main({"torch_optim": (draw, answer)})

@@ -17,17 +17,12 @@ torch_charlm.npz   Embedding, 2-layer LSTM, Linear; Adam(lr=0.02), gradients cli
     start/NAME, end/NAME: the parameters; losses (40,), grad_norms (40,) before clipping.
 """
 
-import argparse
 import itertools
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
+from making import Arrays, array, main
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-
-HERE = Path(__file__).parent
-Arrays = dict[str, np.ndarray]
 
 B, T, I, H = 4, 7, 5, 6
 LENGTHS = [5, 7, 1, 3]
@@ -161,42 +156,16 @@ def answer_charlm(data: Arrays) -> Arrays:
 # --- All of them
 
 
-def array(t: torch.Tensor) -> np.ndarray:
-    return t.detach().numpy().copy()
-
-
 def load(module: torch.nn.Module, data: Arrays, prefix: str) -> None:
     with torch.no_grad():
         for name, p in module.named_parameters():
             p.copy_(torch.tensor(data[prefix + name]))
 
 
-FILES: dict[str, tuple[Callable[[np.random.Generator], Arrays], Callable[[Arrays], Arrays]]] = {
-    "torch_layers": (draw_layers, answer_layers),
-    "torch_charlm": (draw_charlm, answer_charlm),
-}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Make the golden numbers with PyTorch.")
-    parser.add_argument("out", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--seed", type=int, help="draw new inputs")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    for name, (draw, answer) in FILES.items():
-        if arguments.seed is None:
-            stored = dict(np.load(HERE / f"{name}.npz"))
-            answers = answer(stored)
-            far = max(np.abs(value - stored[key]).max() for key, value in answers.items())
-            print(f"{name}: {len(answers)} answers, at most {far:.1e} from the stored ones")
-        else:
-            stored = draw(np.random.default_rng(arguments.seed))
-            answers = answer(stored)
-            print(f"{name}: {len(answers)} answers for seed {arguments.seed}")
-        np.savez_compressed(arguments.out / f"{name}.npz", **(stored | answers))
-
-
 if __name__ == "__main__":
-    main()
+    main(
+        {
+            "torch_layers": (draw_layers, answer_layers),
+            "torch_charlm": (draw_charlm, answer_charlm),
+        }
+    )

@@ -10,16 +10,13 @@ takes), CASE/loss, and CASE/dARGUMENT: the gradients of the loss, or where it is
 sum(loss * upstream).
 """
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
+from making import Arrays, array, main
 from torch.nn import functional
 
-HERE = Path(__file__).parent
-Arrays = dict[str, np.ndarray]
 Tensors = dict[str, torch.Tensor]
 
 QUANTILES = (0.1, 0.5, 0.75)
@@ -162,29 +159,5 @@ def answer_case(name: str, case: Arrays, reduction: str) -> Arrays:
     return {"loss": array(loss)} | {f"d{k}": array(given[k].grad) for k in leaves}
 
 
-def array(t: torch.Tensor) -> np.ndarray:
-    return t.detach().numpy().copy()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Make the golden numbers with PyTorch.")
-    parser.add_argument("out", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--seed", type=int, help="draw new inputs")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    if arguments.seed is None:
-        stored = dict(np.load(HERE / "torch_losses.npz"))
-        answers = answer(stored)
-        far = max(np.abs(value - stored[key]).max() for key, value in answers.items())
-        print(f"torch_losses: {len(answers)} answers, at most {far:.1e} from the stored ones")
-    else:
-        stored = draw(np.random.default_rng(arguments.seed))
-        answers = answer(stored)
-        print(f"torch_losses: {len(answers)} answers for seed {arguments.seed}")
-    np.savez_compressed(arguments.out / "torch_losses.npz", **(stored | answers))
-
-
 if __name__ == "__main__":
-    main()
+    main({"torch_losses": (draw, answer)})

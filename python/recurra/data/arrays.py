@@ -77,6 +77,11 @@ class Arrays:
         return map(self._take, self._plan.epoch(number))
 
     @property
+    def seed(self) -> int | None:
+        """That of the order; None if rows are not shuffled."""
+        return self._plan.seed if self._plan.shuffle else None
+
+    @property
     def steps(self) -> Sequence[int]:
         """The steps that count in each batch, the same numbers in every epoch."""
         if self.lengths is None:

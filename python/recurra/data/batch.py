@@ -40,7 +40,8 @@ class Batches(Protocol):
     """A set of rows that training reads again and again, a batch at a time.
 
     The order depends on a seed and the epoch's number alone. So a training that stopped inside an
-    epoch resumes by skipping the batches it had.
+    epoch resumes by skipping the batches it had; an attribute `seed`, an int, is kept with it, and
+    another one is refused.
 
     >>> import numpy as np
     >>> from recurra.data import Arrays, Batches

@@ -50,6 +50,8 @@ class Chunks:
                 f"got {type(batches).__name__}"
             )
         self.batches = batches
+        self.seed: int | None = getattr(batches, "seed", None)
+        """That of the order of the batches; None if there is none."""
         self._size: int = sum(-(-count // self.window) for count in steps)
 
     def __len__(self) -> int:

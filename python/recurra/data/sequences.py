@@ -90,6 +90,11 @@ class Sequences:
         return map(self._take, self._plan.epoch(number))
 
     @property
+    def seed(self) -> int | None:
+        """That of the order; None if rows are not shuffled."""
+        return self._plan.seed if self._plan.shuffle else None
+
+    @property
     def steps(self) -> Sequence[int]:
         """The steps of each batch, the same numbers in every epoch."""
         return self._plan.steps("Sequences", self.lengths)

@@ -1,9 +1,10 @@
 """Attention over the outputs of an encoder: additive and multiplicative scores.
 
-A layer is called as `context, weights = layer(query, key, value=None, lengths=None, mask=None)`:
+A layer is called as
+`context, weights = layer(query, key=None, value=None, lengths=None, mask=None)`:
 
     query    (B, Q, Cq)   what looks, such as the states of a decoder; (B, Cq) for one query a row
-    key      (B, K, Ck)   what is looked at, such as the outputs of an encoder
+    key      (B, K, Ck)   what is looked at, such as the outputs of an encoder; None is the queries
     value    (B, K, Cv)   what is put together by the weights; None is the keys
     lengths  (B,)         integers from 0 to K: keys and values behind are not looked at
     mask     (B, Q, K)    booleans that broadcast to it, or to (B, K) for one query a row: where
@@ -49,14 +50,15 @@ class Attention(Module):
     def forward(
         self,
         query: Tensor | Array,
-        key: Tensor | Array,
+        key: Tensor | Array | None = None,
         value: Tensor | Array | None = None,
         lengths: object = None,
         mask: object = None,
     ) -> tuple[Tensor, Tensor]:
         """The context and the weights: see the module's text."""
         name = type(self).__name__
-        q, k = as_tensor(name, "query", query, self.dtype), as_tensor(name, "key", key, self.dtype)
+        q = as_tensor(name, "query", query, self.dtype)
+        k = q if key is None else as_tensor(name, "key", key, self.dtype)
         v = k if value is None else as_tensor(name, "value", value, self.dtype)
         if q.ndim == 2:
             one = ops.reshape(q, (len(q), 1, q.shape[1]))

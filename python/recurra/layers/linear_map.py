@@ -53,15 +53,15 @@ class Linear(Module):
 def linear(x: Operand, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (..., I) times the transpose of `weight` (O, I), plus `bias` (O,): (..., O)."""
     x = as_tensor("linear", "x", x, weight.dtype)
-    outputs, inputs = weight.shape
-    if x.shape[-1:] != (inputs,):
-        raise ValueError(f"linear: x: expected shape (..., I) = (..., {inputs}), got {x.shape}")
-    rows, w = x.data.reshape(math.prod(x.shape[:-1]), inputs), weight.data
+    (outputs, inputs), shape = weight.shape, x.shape
+    if shape[-1:] != (inputs,):
+        raise ValueError(f"linear: x: expected shape (..., I) = (..., {inputs}), got {shape}")
+    rows, w = x.data.reshape(math.prod(shape[:-1]), inputs), weight.data
     y = _core.linear_forward(rows, w, None if bias is None else bias.data)
+    parents = (x, weight) if bias is None else (x, weight, bias)
 
     def backward(g: Array) -> tuple[Array, ...]:
         dx, dw, db = _core.linear_backward(rows, w, g.reshape(-1, outputs))
-        return (dx.reshape(x.shape), dw, db)[: len(parents)]
+        return (dx.reshape(shape), dw, db)[: len(parents)]
 
-    parents = [parent for parent in (x, weight, bias) if parent is not None]
-    return fused_node("linear", (y.reshape(*x.shape[:-1], outputs),), parents, backward)[0]
+    return fused_node("linear", (y.reshape(*shape[:-1], outputs),), parents, backward)[0]

@@ -67,7 +67,7 @@ class MultiheadAttention(Module):
     >>> import numpy as np
     >>> import recurra
     >>> layer, x = recurra.MultiheadAttention(8, num_heads=2), np.ones((3, 5, 8), np.float32)
-    >>> y, weights = layer(x, x, x, lengths=[5, 2, 0])
+    >>> y, weights = layer(x, lengths=[5, 2, 0])  # as layer(x, x, x, lengths=...)
     >>> y.shape, weights.shape
     ((3, 5, 8), (3, 2, 5, 5))
     """
@@ -97,8 +97,8 @@ class MultiheadAttention(Module):
     def forward(
         self,
         query: Tensor | Array,
-        key: Tensor | Array,
-        value: Tensor | Array,
+        key: Tensor | Array | None = None,
+        value: Tensor | Array | None = None,
         lengths: object = None,
         mask: object = None,
         *,
@@ -106,11 +106,13 @@ class MultiheadAttention(Module):
     ) -> tuple[Tensor, Tensor]:
         """query (B, Q, E), key and value (B, K, E) to (B, Q, E) and weights (B, heads, Q, K).
 
+        Without `key`, queries look at each other (self-attention); without `value`, it is the keys.
         The rest is as in `scaled_dot_product_attention`; all heads have the same mask.
         """
         name, size = "MultiheadAttention", self.embed_dim
-        given = {"query": query, "key": key, "value": value}
-        q, k, v = (as_tensor(name, key, array, self.dtype) for key, array in given.items())
+        q = as_tensor(name, "query", query, self.dtype)
+        k = q if key is None else as_tensor(name, "key", key, self.dtype)
+        v = k if value is None else as_tensor(name, "value", value, self.dtype)
         check_shapes(name, q, k, v, size, size)
         if v.shape[2] != size:
             raise ValueError(f"{name}: value: expected shape (B, K, E) = {k.shape}, got {v.shape}")

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from recurra import _core, checks, ops
 from recurra.autograd import Tensor, as_tensor, node
 from recurra.layers.masks import kept, sequence, valid_steps
+from recurra.layers.windows import Window
 from recurra.module import Module
 from recurra.results import Array
 
@@ -31,6 +32,9 @@ class GlobalPool1d(Module):
         """x (B, T, C), of which only what lies before `lengths` (B,) counts."""
         x = as_tensor("GlobalPool1d", "x", x)
         return _MODES[self.mode](x, _counts("GlobalPool1d", x, lengths))
+
+    def output_lengths(self, lengths: object) -> None:
+        """None: there is no time axis behind it."""
 
     def describe(self) -> str:
         return repr(self.mode)
@@ -57,11 +61,23 @@ class AdaptiveAvgPool1d(Module):
         x = as_tensor("AdaptiveAvgPool1d", "x", x)
         return _means(x, _counts("AdaptiveAvgPool1d", x, lengths), self.output_size)
 
+    def output_lengths(self, lengths: object) -> NDArray[np.int64]:
+        """N for each row of any length but 0, for the layers that follow.
+
+        >>> import recurra
+        >>> recurra.AdaptiveAvgPool1d(6).output_lengths([10, 3, 0])
+        array([6, 6, 0])
+        """
+        steps = Window(1).output_lengths("AdaptiveAvgPool1d", lengths)
+        return np.where(steps > 0, self.output_size, 0)
+
     def describe(self) -> str:
         return str(self.output_size)
 
 
 def _last(x: Tensor, counts: NDArray[np.int64]) -> Tensor:
+    if x.shape[1] and (counts == x.shape[1]).all():  # a view: no gather, and none back
+        return x[:, -1]
     rows = np.flatnonzero(counts)
     return _picked(x, (rows, counts[rows] - 1), rows)
 

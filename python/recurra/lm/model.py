@@ -4,13 +4,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from recurra import checks
-from recurra.autograd import Tensor, no_grad
+from recurra import checks, train
+from recurra.autograd import Tensor
+from recurra.data import Streams
 from recurra.layers import Dropout, Embedding, Linear
 from recurra.losses import cross_entropy
 from recurra.module import Module
 from recurra.recurrent import GRU, LSTM, RNN
-from recurra.text import Ids, Vocabulary, Windows
+from recurra.text import Ids, Vocabulary
 
 __all__ = ["CELLS", "CharLM", "LMConfig", "Score", "evaluate"]
 
@@ -80,20 +81,6 @@ class CharLM(Module):
         y, state = self.rnn(self.embedding(ids), state)
         return self.head(self.dropout(y) if self.dropout.p else y), state
 
-    def loss(self, ids: Ids, targets: Ids, state: Any = None) -> tuple[Tensor, Any]:
-        """Mean cross entropy in nats of `targets (B, T)`, and the state after the last.
-
-        The state comes without its history: no gradient flows back into this window.
-        """
-        logits, state = self(ids, state)
-        return cross_entropy(logits, targets), _detached(state)
-
-
-def _detached(state: Any) -> Any:
-    if isinstance(state, tuple):
-        return tuple(part.detach() for part in state)
-    return state.detach()
-
 
 @dataclass(frozen=True)
 class Score:
@@ -128,20 +115,11 @@ def evaluate(model: CharLM, ids: Ids, batch: int | None = None, window: int = 25
     """Score a model on the text `ids (N,)`, read as `batch` pieces side by side.
 
     Each piece begins with a zero state, which is carried to its end; the default is up to 32
-    pieces of at least 1000 characters. `recurra.text.Windows` says which characters at the end of
+    pieces of at least 1000 characters. `recurra.data.Streams` says which characters at the end of
     the text belong to no piece: fewer than `batch`. A larger `window` takes more memory and gives
     the same score but for the rounding of its sum.
     """
     pieces = min(32, max(1, len(ids) // 1000)) if batch is None else batch
-    windows = Windows(ids, pieces, window)
-    was_training, state, total = model.training, None, 0.0
-    model.eval()
-    try:
-        with no_grad():
-            for inputs, targets in windows:
-                loss, state = model.loss(inputs, targets, state)
-                total += loss.item() * targets.size
-    finally:
-        model.train(was_training)
-    characters = windows.rows * windows.length
-    return Score(total / characters, characters)
+    streams = Streams(ids, pieces, window)
+    loss = train.evaluate(model, streams, cross_entropy)["loss"]
+    return Score(loss, streams.rows * streams.length)

@@ -1,13 +1,8 @@
 """A training as a user sees it: progress, the best model kept, Ctrl-C."""
 
 import math
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Never
 
 from tqdm import tqdm
@@ -16,6 +11,7 @@ from recurra.lm import files
 from recurra.lm.model import CharLM, Score
 from recurra.lm.training import Report, TrainConfig, fit
 from recurra.text import Ids
+from recurra.train.interrupt import interruptible
 
 __all__ = ["Session"]
 
@@ -49,7 +45,7 @@ class Session:
         """Train on the text `train (N,)`, validate on the text `validation (N,)`."""
         reports = fit(self.model, train, validation, self.config, lambda: self.interrupted)
         bar = tqdm(total=1.0, bar_format=BAR, disable=not sys.stderr.isatty())
-        with self._interruptible(), bar:
+        with interruptible(self._interrupt), bar:
             for report in reports:
                 self._losses.append(report.loss)
                 self._show(bar, report)
@@ -57,22 +53,8 @@ class Session:
                     bar.write(self._validated(report, report.validation))
                     sys.stdout.flush()
 
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Take the first Ctrl-C as a request. Only a main thread may handle signals."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def request(_signal: int, _frame: FrameType | None) -> None:
-            self.interrupted = True
-            signal.signal(signal.SIGINT, before)
-
-        before = signal.signal(signal.SIGINT, request)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+    def _interrupt(self) -> None:
+        self.interrupted = True
 
     def _show(self, bar: "tqdm[Never]", report: Report) -> None:
         first = math.isnan(self._shown)

@@ -11,10 +11,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from recurra import checks
-from recurra.autograd import Tensor
+from recurra.data import Streams
 from recurra.lm.model import CharLM, Score, evaluate
-from recurra.optim import Adam, clip_grad_norm
-from recurra.text import Ids, Windows
+from recurra.losses import cross_entropy
+from recurra.optim import Adam
+from recurra.text import Ids
+from recurra.train.calling import Caller
+from recurra.train.loop import advance
+from recurra.train.run import Run
+from recurra.train.schedules import Scheduler
 
 __all__ = ["Report", "TrainConfig", "fit"]
 
@@ -90,44 +95,30 @@ def fit(
 
     `train (N,)` and `validation (N,)` are texts by character number. After the step in which
     `stop()` is true there is a last validation, and the training ends. A loss that is infinite or
-    NaN ends it with a `FloatingPointError`, before it reaches the weights.
+    NaN ends it before it reaches the weights, with a `FloatingPointError` that says where it arose.
     """
-    windows = Windows(train, config.batch, config.window)
-    pace = _Pace(config, len(windows))
     optimizer = Adam(model.parameters(), lr=config.lr)
-    state, fraction, characters = None, 0.0, 0
+    run = Run(
+        model=model,
+        optimizer=optimizer,
+        caller=Caller(model, cross_entropy),
+        scheduler=Scheduler(None, optimizer, "step"),
+        data=Streams(train, config.batch, config.window),
+        clip_norm=config.clip,
+    )
+    pace, fraction, characters = _Pace(config, len(run.data)), 0.0, 0
     model.train()
-    for step, (inputs, targets, is_first) in enumerate(_endless(windows), 1):
+    for batch in run.endless():
         optimizer.lr = config.lr * _rate(fraction)
-        loss, state = model.loss(inputs, targets, None if is_first else state)
-        _update(model, optimizer, loss, config.clip, step)
-        characters += inputs.size
-        fraction, ends = pace.fraction(step), stop()
+        advance(run, batch)
+        characters += batch.inputs.size
+        fraction, ends = pace.fraction(run.step), stop()
         is_last = ends or fraction >= 1
-        due = is_last or step % config.validate_every == 0
+        due = is_last or run.step % config.validate_every == 0
         score = evaluate(model, validation) if due else None
-        yield Report(step, fraction, loss.item(), characters, pace.seconds(), score)
+        yield Report(run.step, fraction, run.loss, characters, pace.seconds(), score)
         if is_last:
             return
-
-
-def _update(model: CharLM, optimizer: Adam, loss: Tensor, clip: float, step: int) -> None:
-    if not math.isfinite(loss.item()):
-        raise FloatingPointError(
-            f"fit: loss: expected a finite one, got {loss.item()} in step {step}; "
-            "a smaller learning rate may help"
-        )
-    optimizer.zero_grad()
-    loss.backward()
-    clip_grad_norm(model.parameters(), clip)
-    optimizer.step()
-
-
-def _endless(windows: Windows) -> Iterator[tuple[Ids, Ids, bool]]:
-    """Inputs and targets again and again, and whether a reading of the text begins here."""
-    while True:
-        for i, (inputs, targets) in enumerate(windows):
-            yield inputs, targets, i == 0
 
 
 def _rate(fraction: float) -> float:

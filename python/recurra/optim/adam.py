@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recurra import _core
-from recurra.optim.base import Optimizer, State
+from recurra.optim.base import Optimizer, Together
 from recurra.optim.params import Grouped
 from recurra.optim.settings import Setting
 from recurra.results import Array
@@ -56,11 +56,15 @@ class Adam(Optimizer):
         return ("m", "v", "v_max") if settings["amsgrad"] else ("m", "v")
 
     def update(
-        self, values: Array, grad: Array, settings: Mapping[str, Any], state: State, step: int
+        self,
+        values: list[Array],
+        grads: list[Array],
+        settings: Mapping[str, Any],
+        state: Together,
     ) -> None:
         _core.adam_step(
             values,
-            grad,
+            grads,
             state["m"],
             state["v"],
             state.get("v_max"),
@@ -70,7 +74,7 @@ class Adam(Optimizer):
             settings["eps"],
             settings["weight_decay"],
             self.decoupled,
-            step,
+            state["step"],
         )
 
 

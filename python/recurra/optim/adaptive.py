@@ -5,7 +5,7 @@ from typing import Any
 
 from recurra import _core
 from recurra.autograd import Tensor
-from recurra.optim.base import Optimizer, State
+from recurra.optim.base import Optimizer, State, Together
 from recurra.optim.params import Grouped
 from recurra.optim.settings import Setting
 from recurra.results import Array
@@ -63,11 +63,15 @@ class RMSprop(Optimizer):
         return ("v", *average, *(("velocity",) if settings["momentum"] else ()))
 
     def update(
-        self, values: Array, grad: Array, settings: Mapping[str, Any], state: State, step: int
+        self,
+        values: list[Array],
+        grads: list[Array],
+        settings: Mapping[str, Any],
+        state: Together,
     ) -> None:
         _core.rmsprop_step(
             values,
-            grad,
+            grads,
             state["v"],
             state.get("average"),
             state.get("velocity"),
@@ -128,17 +132,21 @@ class Adagrad(Optimizer):
         return fresh
 
     def update(
-        self, values: Array, grad: Array, settings: Mapping[str, Any], state: State, step: int
+        self,
+        values: list[Array],
+        grads: list[Array],
+        settings: Mapping[str, Any],
+        state: Together,
     ) -> None:
         _core.adagrad_step(
             values,
-            grad,
+            grads,
             state["sum"],
             settings["lr"],
             settings["lr_decay"],
             settings["eps"],
             settings["weight_decay"],
-            step,
+            state["step"],
         )
 
 
@@ -177,11 +185,15 @@ class Adadelta(Optimizer):
         return "v", "u"
 
     def update(
-        self, values: Array, grad: Array, settings: Mapping[str, Any], state: State, step: int
+        self,
+        values: list[Array],
+        grads: list[Array],
+        settings: Mapping[str, Any],
+        state: Together,
     ) -> None:
         _core.adadelta_step(
             values,
-            grad,
+            grads,
             state["v"],
             state["u"],
             settings["lr"],

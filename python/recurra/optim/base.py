@@ -15,6 +15,9 @@ from recurra.results import Array
 __all__ = ["Optimizer"]
 
 State: TypeAlias = dict[str, Any]
+"""The moments of a parameter and its "step", the number of updates."""
+Together: TypeAlias = dict[str, list[Any]]
+"""The states of several parameters."""
 
 
 class Optimizer:
@@ -42,9 +45,10 @@ class Optimizer:
     moments: Callable[[Mapping[str, Any]], tuple[str, ...]]
     """`moments(settings)`: the names of the arrays that are kept for each parameter."""
 
-    update: Callable[[Array, Array, Mapping[str, Any], State, int], None]
-    """`update(values, grad, settings, state, step)` changes `values` and the moments in `state` in
-    place; `step` counts from 1 for each parameter."""
+    update: Callable[[list[Array], list[Array], Mapping[str, Any], Together], None]
+    """`update(values, grads, settings, state)` changes the parameters of a group and their moments
+    in place. All are lists with a place for each parameter, also the values of `state`: the moments
+    by name, and "step", which counts from 1."""
 
     def __init__(self, params: Grouped, **defaults: Any) -> None:
         self._defaults = checked(type(self), defaults)
@@ -83,25 +87,30 @@ class Optimizer:
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
         for parameter in self.params.values():
-            parameter.zero_grad()
+            parameter.grad = None
 
     def step(self) -> None:
         """Update every parameter that has a gradient, in place."""
-        ready = [
-            (name, parameter, parameter.grad, group)
-            for group in self.param_groups
-            for name, parameter in group.params.items()
-            if parameter.grad is not None
-        ]
-        for name, parameter, grad, _ in ready:
-            _check_update(type(self).__name__, name, parameter, grad)
-        for name, parameter, grad, group in ready:
-            if name not in self._state:
-                self._state[name] = self.fresh_state(parameter, group.settings)
-            state = self._state[name]
-            step = state["step"] + 1
-            self.update(parameter.data, grad, group.settings, state, step)
-            state["step"] = step
+        kind = type(self).__name__
+        ready = [(_ready(kind, group.params), group.settings) for group in self.param_groups]
+        for members, settings in ready:
+            if members:
+                self._update(members, settings)
+
+    def _update(self, members: dict[str, Tensor], settings: Mapping[str, Any]) -> None:
+        """One step of a group's parameters, whose gradients fit."""
+        kept = self._state
+        states = [kept.get(name) or self.fresh_state(p, settings) for name, p in members.items()]
+        together = {key: [state[key] for state in states] for key in states[0]}
+        together["step"] = [step + 1 for step in together["step"]]
+        values = [parameter.data for parameter in members.values()]
+        grads = [parameter.grad for parameter in members.values() if parameter.grad is not None]
+        self.update(values, grads, settings, together)
+        kept.update(zip(members, states, strict=True))
+        for key in [key for key, value in states[0].items() if not isinstance(value, np.ndarray)]:
+            for state, number in zip(states, together[key], strict=True):
+                state[key] = number
+        for parameter in members.values():
             parameter.mark_updated()
 
     def fresh_state(self, parameter: Tensor, settings: Mapping[str, Any]) -> State:
@@ -195,8 +204,26 @@ def _like(fresh: Any, saved: np.ndarray[Any, Any]) -> Any:
     return saved.copy() if isinstance(fresh, np.ndarray) else type(fresh)(saved)
 
 
-def _check_update(kind: str, name: str, parameter: Tensor, grad: Array) -> None:
-    operation, argument, data = f"{kind}.step", f"grad of {name}", parameter.data
+def _ready(kind: str, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters that have a gradient, which fits."""
+    members = {}
+    for name, parameter in params.items():
+        if (grad := parameter.grad) is not None:
+            data = parameter.data
+            # Small models spend their time here: what fits as a rule is not looked at closely.
+            if not (
+                type(grad) is np.ndarray
+                and grad.dtype is data.dtype
+                and grad.shape == data.shape
+                and data.flags.carray
+            ):
+                _check_update(kind, name, data, grad)
+            members[name] = parameter
+    return members
+
+
+def _check_update(kind: str, name: str, data: Array, grad: Array) -> None:
+    operation, argument = f"{kind}.step", f"grad of {name}"
     array = checks.float_array(operation, argument, grad, data.dtype)
     checks.shape(operation, argument, array, "of the parameter", data.shape)
     if not data.flags.carray:

@@ -1,6 +1,6 @@
 """Clipping of gradients, between `backward` and the optimizer's step."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from recurra import _core, checks
 from recurra.autograd import Tensor
@@ -31,8 +31,7 @@ def clip_grad_norm(params: Parameters, max_norm: float) -> float:
     norm = _core.grad_norm([p.grad for p in members if p.grad is not None])
     factor = max_norm / (norm + 1e-6)
     if not factor >= 1:  # true for NaN, too
-        for grad in _writable(members):
-            _core.scale_(grad, factor)
+        _core.scale_(_writable(members), factor)
     return norm
 
 
@@ -48,14 +47,15 @@ def clip_grad_value(params: Parameters, clip_value: float) -> None:
     array([ 0.5,  0.1, -0.5])
     """
     checks.within("clip_grad_value", "clip_value", clip_value, 0)
-    for grad in _writable(named("clip_grad_value", params).values()):
-        _core.clamp_(grad, clip_value)
+    _core.clamp_(_writable(named("clip_grad_value", params).values()), clip_value)
 
 
-def _writable(params: Iterable[Tensor]) -> Iterator[Array]:
+def _writable(params: Iterable[Tensor]) -> list[Array]:
     """The gradients; one that the caller assigned, perhaps not to be changed, is copied."""
+    grads = []
     for p in params:
         if p.grad is not None:
             if not p.grad.flags.carray:
                 p.grad = p.grad.copy()
-            yield p.grad
+            grads.append(p.grad)
+    return grads

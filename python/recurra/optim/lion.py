@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recurra import _core
-from recurra.optim.base import Optimizer, State
+from recurra.optim.base import Optimizer, Together
 from recurra.optim.params import Grouped
 from recurra.optim.settings import Setting
 from recurra.results import Array
@@ -48,11 +48,15 @@ class Lion(Optimizer):
         return ("m",)
 
     def update(
-        self, values: Array, grad: Array, settings: Mapping[str, Any], state: State, step: int
+        self,
+        values: list[Array],
+        grads: list[Array],
+        settings: Mapping[str, Any],
+        state: Together,
     ) -> None:
         _core.lion_step(
             values,
-            grad,
+            grads,
             state["m"],
             settings["lr"],
             settings["beta1"],

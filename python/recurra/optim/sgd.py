@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recurra import _core
-from recurra.optim.base import Optimizer, State
+from recurra.optim.base import Optimizer, Together
 from recurra.optim.params import Grouped
 from recurra.optim.settings import Setting
 from recurra.results import Array
@@ -51,15 +51,19 @@ class SGD(Optimizer):
         return ("velocity",) if settings["momentum"] else ()
 
     def update(
-        self, values: Array, grad: Array, settings: Mapping[str, Any], state: State, step: int
+        self,
+        values: list[Array],
+        grads: list[Array],
+        settings: Mapping[str, Any],
+        state: Together,
     ) -> None:
         _core.sgd_step(
             values,
-            grad,
+            grads,
             state.get("velocity"),
             settings["lr"],
             settings["momentum"],
             settings["weight_decay"],
             settings["nesterov"],
-            step == 1,
+            [step == 1 for step in state["step"]],
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 from recurra import _core
 from recurra.autograd import Tensor
-from recurra.optim.base import Optimizer, State
+from recurra.optim.base import Optimizer, State, Together
 from recurra.optim.params import Grouped
 from recurra.optim.settings import Setting
 from recurra.results import Array
@@ -66,11 +66,15 @@ class NAdam(Optimizer):
         return super().fresh_state(parameter, settings) | {"mu_product": 1.0}
 
     def update(
-        self, values: Array, grad: Array, settings: Mapping[str, Any], state: State, step: int
+        self,
+        values: list[Array],
+        grads: list[Array],
+        settings: Mapping[str, Any],
+        state: Together,
     ) -> None:
         state["mu_product"] = _core.nadam_step(
             values,
-            grad,
+            grads,
             state["m"],
             state["v"],
             settings["lr"],
@@ -80,7 +84,7 @@ class NAdam(Optimizer):
             settings["weight_decay"],
             settings["momentum_decay"],
             settings["decoupled_weight_decay"],
-            step,
+            state["step"],
             state["mu_product"],
         )
 
@@ -129,11 +133,15 @@ class RAdam(Optimizer):
         return "m", "v"
 
     def update(
-        self, values: Array, grad: Array, settings: Mapping[str, Any], state: State, step: int
+        self,
+        values: list[Array],
+        grads: list[Array],
+        settings: Mapping[str, Any],
+        state: Together,
     ) -> None:
         _core.radam_step(
             values,
-            grad,
+            grads,
             state["m"],
             state["v"],
             settings["lr"],
@@ -142,7 +150,7 @@ class RAdam(Optimizer):
             settings["eps"],
             settings["weight_decay"],
             settings["decoupled_weight_decay"],
-            step,
+            state["step"],
         )
 
 
@@ -182,11 +190,15 @@ class Adamax(Optimizer):
         return "m", "u"
 
     def update(
-        self, values: Array, grad: Array, settings: Mapping[str, Any], state: State, step: int
+        self,
+        values: list[Array],
+        grads: list[Array],
+        settings: Mapping[str, Any],
+        state: Together,
     ) -> None:
         _core.adamax_step(
             values,
-            grad,
+            grads,
             state["m"],
             state["u"],
             settings["lr"],
@@ -194,5 +206,5 @@ class Adamax(Optimizer):
             settings["beta2"],
             settings["eps"],
             settings["weight_decay"],
-            step,
+            state["step"],
         )

@@ -29,7 +29,11 @@ def summarize(
     summary = Summary(list(rows.values()), size)
     if inputs:
         values = [_input(model, value, dtype) for value in inputs]
-        _measure(summary, _Run(rows), model, values, options)
+        run = _Run(rows)
+        try:
+            _measure(summary, run, model, values, options)
+        finally:
+            run.owners.clear()  # the copy's modules refer to themselves; the graph need not wait
     return summary
 
 

@@ -33,6 +33,8 @@
 (True, True)
 """
 
+from recurra.train.averaged_weights import AveragedWeights as AveragedWeights
+from recurra.train.averaged_weights import update_bn as update_bn
 from recurra.train.callback import Callback as Callback
 from recurra.train.checkpoints import Checkpoints as Checkpoints
 from recurra.train.early_stopping import EarlyStopping as EarlyStopping

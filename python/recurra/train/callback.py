@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ class Callback:
 
     def on_step_end(self, run: Run) -> None:
         """After every update of the weights: `run.step`, `run.loss`, `run.grad_norm`."""
+
+    def around_validation(self, run: Run) -> AbstractContextManager[None]:
+        """What a validation happens inside of: other weights, for example."""
+        return nullcontext()
 
     def on_epoch_end(self, run: Run, row: dict[str, Any]) -> None:
         """After an epoch and its validation; `row` is its row of the history."""

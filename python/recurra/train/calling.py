@@ -6,6 +6,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import numpy as np
+
+from recurra._routing import arguments
 from recurra.autograd import Tensor
 from recurra.data import Batch
 from recurra.metrics.counted import target_weights, valid_steps
@@ -30,7 +33,7 @@ class Caller:
         if not isinstance(model, Module):
             raise TypeError(f"fit: model: expected a Module, got {type(model).__name__}")
         self.model, self.loss = model, loss
-        takes = _parameters("model", model.forward)
+        takes = arguments(model)
         self.takes_lengths, self.takes_state = "lengths" in takes, "state" in takes
         names = _parameters("loss", loss)
         self._wants_batch = list(names)[1:2] == ["batch"]
@@ -42,6 +45,8 @@ class Caller:
         if batch.lengths is not None:
             if not self.takes_lengths:
                 raise TypeError(_refused("lengths", self.model, "lengths"))
+            if not self._wants_batch and hasattr(self.model, "output_lengths"):
+                self._refuse_other_steps(batch, np.shape(inputs[0])[1:2])
             if self.takes_state:
                 return self._pair(self.model(*inputs, state=state, lengths=batch.lengths))
             return self.model(*inputs, lengths=batch.lengths), None
@@ -72,6 +77,17 @@ class Caller:
         if (weights := target_weights(batch, steps)) is not None:
             options["weights"] = weights
         return self.loss(outputs, batch.targets, **options)
+
+    def _refuse_other_steps(self, batch: Batch, steps: tuple[int, ...]) -> None:
+        """Refuse targets at steps of the model's own, which have other lengths than the batch."""
+        model: Any = self.model
+        new = model.output_lengths(steps)
+        if new is not None and np.shape(batch.targets)[1:2] == tuple(new) != steps:
+            raise TypeError(
+                f"fit: loss: expected a function of (outputs, batch) for targets at {new[0]} steps "
+                f"and inputs of {steps[0]}, got {_name(self.loss)}; the lengths of the outputs are "
+                "model.output_lengths(batch.lengths)"
+            )
 
     def _pair(self, result: Any) -> tuple[Any, Any]:
         if not isinstance(result, tuple) or len(result) != 2:

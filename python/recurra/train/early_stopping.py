@@ -53,12 +53,14 @@ class EarlyStopping(Callback):
         self.waited += 1
         if self.best.improved(row):
             self.waited = 0
-            self._weights = run.model.state_dict() if self.restore_best else None
+            with run.as_validated():
+                self._weights = run.model.state_dict() if self.restore_best else None
         self._stop_in_time(run)
 
     def on_fit_end(self, run: Run) -> None:
         if self._weights is not None:
             run.model.load_state_dict(self._weights)
+            run.restored = True
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best.state_dict(), "waited": self.waited, "weights": self._weights}

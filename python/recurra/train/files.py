@@ -18,6 +18,7 @@ __all__ = ["load", "load_model", "save"]
 
 FORMAT = "recurra.train"
 VERSION = "1"
+PREFIX = "average."
 
 
 def save(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
@@ -66,9 +67,22 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     return state
 
 
-def load_model(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """The model's arrays in a checkpoint, for `Module.load_state_dict`."""
-    model: dict[str, NDArray[Any]] = load(path)["model"]
+def load_model(path: str | os.PathLike[str], averaged: bool = False) -> dict[str, NDArray[Any]]:
+    """The model's arrays in a checkpoint, for `Module.load_state_dict`.
+
+    `averaged` takes those that `recurra.train.AveragedWeights` averaged.
+    """
+    state = load(path)
+    model: dict[str, NDArray[Any]] = state["model"]
+    if averaged:
+        kept = [kept for kind, kept in state["callbacks"] if kind == "AveragedWeights"]
+        if len(kept) != 1:
+            raise ValueError(
+                f"load_model: averaged: expected a checkpoint with averaged weights, got {path} "
+                f"with {len(kept) or 'none'}"
+            )
+        averages = kept[0]["average"].items()
+        model |= {name[len(PREFIX) :]: a for name, a in averages if name.startswith(PREFIX)}
     return model
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from recurra import checks
-from recurra.data import Batches
+from recurra.data import Arrays, Batches
 from recurra.metrics import Metric
 from recurra.module import Module
 from recurra.optim import Optimizer
+from recurra.schedules.base import an_optimizer
 from recurra.train import files, loop
-from recurra.train.arrays import as_batches
 from recurra.train.callback import Callback
 from recurra.train.calling import Caller, Loss
 from recurra.train.checkpoints import Checkpoints
@@ -21,9 +21,9 @@ from recurra.train.history import History
 from recurra.train.interrupt import interruptible
 from recurra.train.progress import Progress, is_watched
 from recurra.train.run import Run
-from recurra.train.schedules import Scheduler
+from recurra.train.schedules import Scheduler, rates_kept
 
-__all__ = ["Data", "Metrics", "evaluate", "fit"]
+__all__ = ["Data", "Metrics", "as_batches", "evaluate", "fit"]
 
 Data: TypeAlias = Batches | tuple[Any, Any]
 Metrics: TypeAlias = Mapping[str, Metric] | Iterable[Metric]
@@ -52,8 +52,9 @@ def fit(
 ) -> History:
     """Train a model in place, and tell how it went.
 
-    `data` and `validation` are batches (`recurra.data.Batches`) or pairs of arrays (N, ...), which
-    are read `batch_size` rows at a time; the training's are shuffled by `seed` (None: not). The
+    `data` and `validation` are batches (`recurra.data.Batches`) or pairs of inputs and targets
+    (N, ...), which are read as `recurra.data.Arrays`, `batch_size` rows at a time; the training's
+    are shuffled by `seed` (None: not). The
     whole model is in training mode while it learns, and as it was before afterwards.
     `loss` is called with the outputs and the targets, or with the outputs and the batch if its
     second argument is called `batch`. `metrics` are of `recurra.metrics`, with their names or
@@ -63,7 +64,7 @@ def fit(
     batches. `clip_norm` is the largest 2-norm that the gradient keeps. `schedule` is an object
     with `step()`, called after each step or, with `schedule_every="epoch"`, each epoch (one whose
     `step` takes a value is given the validation's loss), or a function from the number of steps
-    done to the factor of the learning rate.
+    done to the factor of the learning rate, which makes a `recurra.schedules.LambdaLR`.
 
     **State.** A model whose forward has an argument `state` returns `(outputs, state)`. For a
     batch that `carries`, the state goes on from the batch before, without its gradient (truncated
@@ -72,7 +73,9 @@ def fit(
 
     **Checkpoints** go to a folder (see `Checkpoints`). `resume` names a file of one, or is True
     for the last in that folder if there is any: training goes on from there to the bit, also in
-    the middle of an epoch. Ctrl-C ends the training after the step under way, saves if there is a
+    the middle of an epoch. It must be the same training: another optimizer or schedule, another
+    number of batches, form of the first one or `seed` (an attribute that the data may have) is
+    refused. Ctrl-C ends the training after the step under way, saves if there is a
     folder, and returns the history; a second one is a `KeyboardInterrupt` at once.
 
     A loss or gradient that is not finite is a `FloatingPointError` that names the layer and the
@@ -98,21 +101,22 @@ def fit(
     watching = [Progress()] if (is_watched() if progress is None else progress) else []
     # The checkpoints come last: they keep what the others have seen.
     last = [checkpoints] if checkpoints is not None else []
-    run = Run(
-        model=model,
-        optimizer=optimizer,
-        caller=Caller(model, loss),
-        scheduler=Scheduler(schedule, optimizer, schedule_every),
-        data=as_batches("data", data, batch_size, seed),
-        validation=None if validation is None else _validation(validation, batch_size),
-        metrics=named(metrics),
-        epochs=checks.size("fit", "epochs", epochs, 0),
-        clip_norm=None if clip_norm is None else _positive("clip_norm", clip_norm),
-        accumulate=checks.size("fit", "accumulate", accumulate),
-        callbacks=[*callbacks, *watching, *last],
-    )
-    if (path := _resumed(resume, checkpoints)) is not None:
-        _take_up(run, path)
+    with rates_kept(an_optimizer("fit", optimizer)):
+        run = Run(
+            model=model,
+            optimizer=optimizer,
+            caller=Caller(model, loss),
+            scheduler=Scheduler(schedule, optimizer, schedule_every),
+            data=as_batches("data", data, batch_size, seed),
+            validation=None if validation is None else _validation(validation, batch_size),
+            metrics=named(metrics),
+            epochs=checks.size("fit", "epochs", epochs, 0),
+            clip_norm=None if clip_norm is None else _positive("clip_norm", clip_norm),
+            accumulate=checks.size("fit", "accumulate", accumulate),
+            callbacks=[*callbacks, *watching, *last],
+        )
+        if (path := _resumed(resume, checkpoints)) is not None:
+            _take_up(run, path)
     _run(run)
     return run.history
 
@@ -178,12 +182,17 @@ def _refuse_others(callbacks: Iterable[object]) -> None:
             raise TypeError(f"fit: callbacks: expected Callbacks, got {kind}")
 
 
-def _resumed(resume: bool | PathLike, checkpoints: Checkpoints | None) -> Path | None:
+def _resumed(resume: object, checkpoints: Checkpoints | None) -> Path | None:
     if resume is True:
         if checkpoints is None:
             raise ValueError("fit: resume: expected checkpoints with True, got none")
         return checkpoints.last if checkpoints.last.exists() else None
-    return None if resume is False else Path(resume)
+    if resume is False:
+        return None
+    if isinstance(resume, str | os.PathLike):
+        return Path(resume)
+    got = type(resume).__name__
+    raise TypeError(f"fit: resume: expected a path, True or False, got {got}")
 
 
 def _take_up(run: Run, path: Path) -> None:
@@ -193,6 +202,29 @@ def _take_up(run: Run, path: Path) -> None:
     except (KeyError, TypeError, ValueError) as error:
         error.add_note(f"fit: resume: {path} belongs to another training")
         raise
+
+
+def as_batches(argument: str, data: Any, batch_size: int, seed: int | None) -> Batches:
+    """`data` if it has epochs, or the batches of a pair; shuffled by `seed`, None keeps its order.
+
+    >>> import numpy as np
+    >>> from recurra.train.fitting import as_batches
+    >>> data = as_batches("data", (np.arange(5), np.arange(5)), batch_size=2, seed=None)
+    >>> [batch.inputs.tolist() for batch in data.epoch(0)]
+    [[0, 1], [2, 3], [4]]
+    """
+    if isinstance(data, tuple) and len(data) == 2 and not hasattr(data, "epoch"):
+        with loop.noting(f"fit: {argument}"):
+            return Arrays(*data, batch_size, shuffle=seed is not None, seed=seed or 0)
+    if not (hasattr(data, "epoch") and hasattr(data, "__len__")):
+        raise TypeError(
+            f"fit: {argument}: expected a pair of arrays, or batches with `epoch(number)` and a "
+            f"length, got {type(data).__name__}"
+        )
+    if not len(data):
+        raise ValueError(f"fit: {argument}: expected at least one batch in an epoch, got none")
+    batches: Batches = data
+    return batches
 
 
 def _validation(data: Data, batch_size: int) -> Batches:

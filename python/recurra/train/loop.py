@@ -55,9 +55,17 @@ def advance(run: Run, batch: Batch) -> bool:
     try:
         return _advance(run, batch)
     except Exception as error:
-        error.add_note(f"fit: in epoch {run.epoch + 1}, batch {run.batch + 1}")
         run.zero_grad()
+        _refuse_other(batch, error)
+        error.add_note(f"fit: in epoch {run.epoch + 1}, batch {run.batch + 1}")
         raise
+
+
+def _refuse_other(batch: object, error: Exception) -> None:
+    """The error for what is no batch. Only after another: it costs a good batch nothing."""
+    if not isinstance(batch, Batch):
+        got = type(batch).__name__
+        raise TypeError(f"fit: data: expected batches of class Batch, got {got}") from error
 
 
 def _advance(run: Run, batch: Batch) -> bool:
@@ -89,8 +97,7 @@ def _update(run: Run, batch: Batch, state: Any, drawn: dict[str, int]) -> None:
         raise bad_gradient(run, batch, state, drawn)
     # The factor and its 1e-6 are those of clip_grad_norm.
     if run.clip_norm is not None and (factor := run.clip_norm / (norm + 1e-6)) < 1:
-        for grad in grads:
-            _core.scale_(grad, factor)
+        _core.scale_(grads, factor)
     run.optimizer.step()
     run.zero_grad()
     if run.scheduler.after_update is not None:
@@ -101,10 +108,10 @@ def _update(run: Run, batch: Batch, state: Any, drawn: dict[str, int]) -> None:
 
 
 def _note(run: Run, outputs: Any, batch: Batch) -> None:
-    run.totals.add(run.loss, total_weight(batch))
-    run.batch += 1
     for metric in run.metrics.values():
         metric.update(outputs, batch)
+    run.totals.add(run.loss, total_weight(batch))
+    run.batch += 1
 
 
 def _end_epoch(run: Run) -> None:
@@ -117,7 +124,8 @@ def _end_epoch(run: Run) -> None:
         metric.reset()
     run.epoch, run.batch, run.totals, run.carried = run.epoch + 1, 0, Totals(), None
     if run.validation is not None:
-        found = measure(run.model, run.caller, run.validation, run.metrics)
+        with run.as_validated():
+            found = measure(run.model, run.caller, run.validation, run.metrics)
         values |= {f"validation_{name}": value for name, value in found.items()}
     run.scheduler.after_epoch(values.get("validation_loss", values["loss"]))
     row = {"epoch": run.epoch, "step": run.step, "lr": lr}

@@ -1,19 +1,17 @@
 """Which learning rates are worth trying."""
 
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from recurra import checks, random
-from recurra.data import Batch, Batches
 from recurra.module import Module
 from recurra.optim import Optimizer
+from recurra.schedules.base import an_optimizer
 from recurra.train import loop
-from recurra.train.arrays import as_batches
 from recurra.train.calling import Caller, Loss
-from recurra.train.fitting import Data
+from recurra.train.fitting import Data, as_batches
 from recurra.train.run import Run
 from recurra.train.schedules import Scheduler
 
@@ -67,44 +65,34 @@ def find_lr(
     if not 0 < low < high < math.inf:
         raise ValueError(f"find_lr: low and high: expected 0 < low < high, got {low} and {high}")
     checks.size("find_lr", "steps", steps, 3)
-    run = _run(model, as_batches("data", data, batch_size, seed), loss, optimizer, clip_norm)
+    run = Run(
+        model=model,
+        optimizer=an_optimizer("find_lr", optimizer),
+        caller=Caller(model, loss),
+        scheduler=Scheduler(None, optimizer, "step"),
+        data=as_batches("data", data, batch_size, seed),
+        clip_norm=clip_norm,
+    )
     rates = np.geomspace(low, high, steps).tolist()
-    state, grads = run.state_dict(), [parameter.grad for parameter in run.parameters]
+    before = model.state_dict(), optimizer.state_dict(), random.get_state()
+    grads = [parameter.grad for parameter in run.parameters]
     try:
         with loop.mode(model, training=True):
             losses = _losses(run, rates)
     finally:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        random.set_state(state["random"])
+        model.load_state_dict(before[0])
+        optimizer.load_state_dict(before[1])
+        random.set_state(before[2])
         for parameter, grad in zip(run.parameters, grads, strict=True):
             parameter.grad = grad
     smooth = _smoothed(losses)
     return LRCurve(rates[: len(smooth)], smooth, _steepest(rates, smooth))
 
 
-def _run(
-    model: Module, data: Batches, loss: Loss, optimizer: Optimizer, clip_norm: float | None
-) -> Run:
-    return Run(
-        model=model,
-        optimizer=optimizer,
-        caller=Caller(model, loss),
-        scheduler=Scheduler(None, optimizer, "step"),
-        data=data,
-        validation=None,
-        metrics={},
-        epochs=1,
-        clip_norm=clip_norm,
-        accumulate=1,
-        callbacks=[],
-    )
-
-
 def _losses(run: Run, rates: list[float]) -> list[float]:
     losses: list[float] = []
     run.zero_grad()
-    for rate, batch in zip(rates, _endless(run), strict=False):
+    for rate, batch in zip(rates, run.endless(), strict=False):
         run.optimizer.lr = rate
         try:
             loop.advance(run, batch)
@@ -116,12 +104,6 @@ def _losses(run: Run, rates: list[float]) -> list[float]:
         if run.loss > TOO_MUCH * max(min(losses), 1e-12) and len(losses) > 3:
             break
     return losses
-
-
-def _endless(run: Run) -> Iterator[Batch]:
-    while True:
-        yield from run.data.epoch(run.epoch)
-        run.epoch, run.batch, run.carried = run.epoch + 1, 0, None
 
 
 def _smoothed(losses: list[float]) -> list[float]:

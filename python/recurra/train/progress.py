@@ -49,4 +49,7 @@ def is_watched() -> bool:
 
 
 def _in_notebook() -> bool:
-    return "ipykernel" in sys.modules
+    """Whether a kernel runs this: its package alone may be imported by anything."""
+    if "ipykernel" not in sys.modules or "IPython" not in sys.modules:
+        return False
+    return import_module("IPython").get_ipython() is not None

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from recurra import random
 from recurra.autograd import Tensor
-from recurra.data import Batches
+from recurra.data import Batch, Batches
 from recurra.metrics import Metric
 from recurra.module import Module
 from recurra.optim import Optimizer
 from recurra.train.callback import Callback
 from recurra.train.calling import Caller
 from recurra.train.history import History
+from recurra.train.origin import agree, agree_all, origin
 from recurra.train.schedules import Scheduler
 
 __all__ = ["Run", "Totals"]
@@ -52,12 +55,12 @@ class Run:
     caller: Caller
     scheduler: Scheduler
     data: Batches
-    validation: Batches | None
-    metrics: Mapping[str, Metric]
-    epochs: int
-    clip_norm: float | None
-    accumulate: int
-    callbacks: Sequence[Callback]
+    validation: Batches | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    epochs: int = 1
+    clip_norm: float | None = None
+    accumulate: int = 1
+    callbacks: Sequence[Callback] = ()
 
     history: History = field(default_factory=History)
     epoch: int = 0
@@ -73,6 +76,8 @@ class Run:
     totals: Totals = field(default_factory=Totals)
     carried: Any = None
     """The model's state after the last batch."""
+    restored: bool = False
+    """Whether a callback has put back the weights of an earlier epoch at the end."""
     seconds_before: float = 0.0
     started: float = field(default_factory=time.perf_counter)
 
@@ -90,10 +95,29 @@ class Run:
         for parameter in self.parameters:
             parameter.grad = None
 
+    def endless(self) -> Iterator[Batch]:
+        """Epoch after epoch, for who calls `advance` with each batch."""
+        while True:
+            yield from self.data.epoch(self.epoch)
+            self.epoch, self.batch, self.carried = self.epoch + 1, 0, None
+
+    @contextmanager
+    def as_validated(self) -> Iterator[None]:
+        """The model inside is the one that a validation sees: with averaged weights, say."""
+        with ExitStack() as stack:
+            for callback in self.callbacks:
+                stack.enter_context(callback.around_validation(self))
+            yield
+
     @property
     def seconds(self) -> float:
         """How long the training has taken, the part before a checkpoint included."""
         return self.seconds_before + time.perf_counter() - self.started
+
+    @cached_property
+    def origin(self) -> dict[str, Any]:
+        """What this is a training of."""
+        return origin(self.optimizer, self.scheduler.schedule, self.data)
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on to the bit, in a new process too."""
@@ -107,6 +131,7 @@ class Run:
             "callbacks": [[_kind(c), kept] for c in self.callbacks if (kept := c.state_dict())],
             "history": [dict(row) for row in self.history.rows],
             "totals": dict(vars(self.totals)),
+            "origin": self.origin,
             "batches": len(self.data),
             "accumulate": self.accumulate,
             "epoch": self.epoch,
@@ -129,11 +154,12 @@ class Run:
         return [callback for callback in self.callbacks if callback.state_dict()]
 
     def _check(self, state: Mapping[str, Any]) -> None:
-        _agree("batches in an epoch", state["batches"], len(self.data))
-        _agree("accumulate", state["accumulate"], self.accumulate)
-        _agree("metrics", sorted(state["metrics"]), sorted(self.metrics))
+        agree("batches in an epoch", state["batches"], len(self.data))
+        agree_all(state.get("origin", {}), self.origin)
+        agree("accumulate", state["accumulate"], self.accumulate)
+        agree("metrics", sorted(state["metrics"]), sorted(self.metrics))
         kinds = [kind for kind, _ in state["callbacks"]]
-        _agree("callbacks with a state", kinds, [_kind(c) for c in self._keeping()])
+        agree("callbacks with a state", kinds, [_kind(c) for c in self._keeping()])
 
     def _load(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
@@ -153,11 +179,6 @@ class Run:
 
 def _kind(callback: Callback) -> str:
     return type(callback).__name__
-
-
-def _agree(what: str, had: object, has: object) -> None:
-    if had != has:
-        raise ValueError(f"fit: resume: expected {what} as in the checkpoint: {had}, got {has}")
 
 
 def _parameters(model: Module, optimizer: Optimizer) -> Iterator[Tensor]:

@@ -1,43 +1,21 @@
 """The schedule of a training: an object that steps, or a function of the step."""
 
 import inspect
-import math
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 from recurra import checks
 from recurra.optim import Optimizer
+from recurra.schedules import LambdaLR
 
-__all__ = ["FactorSchedule", "Scheduler"]
-
-
-class FactorSchedule:
-    """Multiplies the learning rates that the optimizer had first by `factor(updates so far)`."""
-
-    def __init__(self, optimizer: Optimizer, factor: Callable[[int], float]) -> None:
-        self.optimizer, self.factor = optimizer, factor
-        self.bases, self.count = [float(group["lr"]) for group in _groups(optimizer)], 0
-        self._set()
-
-    def step(self) -> None:
-        """Go to the next learning rate."""
-        self.count += 1
-        self._set()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"bases": self.bases, "count": self.count}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.bases, self.count = list(state["bases"]), state["count"]
-
-    def _set(self) -> None:
-        factor = self.factor(self.count)
-        for group, base in zip(_groups(self.optimizer), self.bases, strict=True):
-            group["lr"] = base * factor
+__all__ = ["Scheduler", "rates_kept"]
 
 
 class Scheduler:
-    """Steps a schedule when its turn comes, and refuses a learning rate that is none.
+    """Steps a schedule when its turn comes; a function is made one, a `LambdaLR`.
 
     A schedule whose `step` takes a value is given the loss (that of the validation, if there is
     one) after each epoch; any other steps after each update, or each epoch if `every` says so.
@@ -51,17 +29,16 @@ class Scheduler:
                     "fit: schedule: expected an object with step() or a function of the step, "
                     f"got {type(schedule).__name__}"
                 )
-            schedule = FactorSchedule(optimizer, schedule)
-        self.schedule, self.optimizer = schedule, optimizer
+            schedule = LambdaLR(optimizer, schedule)
+        self.schedule = schedule
         self._wants_value = schedule is not None and _wants_value(schedule.step)
         self._each_epoch = self._wants_value or every == "epoch"
-        self.after_update = self._step if schedule is not None and not self._each_epoch else None
-        self.check()
+        self.after_update = None if schedule is None or self._each_epoch else schedule.step
 
     def after_epoch(self, loss: float) -> None:
         """The schedule's step, if it goes by epochs."""
         if self.schedule is not None and self._each_epoch:
-            self._step(*[loss] if self._wants_value else [])
+            self.schedule.step(*[loss] if self._wants_value else [])
 
     def state_dict(self) -> dict[str, Any] | None:
         """The schedule's; None without one."""
@@ -73,25 +50,26 @@ class Scheduler:
             had, has = ("none" if s is None else "one" for s in (state, self.schedule))
             raise ValueError(f"fit: schedule: expected {had} as in the checkpoint, got {has}")
         if state is not None:
-            self.schedule.load_state_dict(state)
-
-    def check(self) -> None:
-        """Refuse a learning rate below 0, infinite or NaN. 0 is one: nothing moves."""
-        for group in _groups(self.optimizer):
-            if not 0 <= group["lr"] < math.inf:
-                raise ValueError(f"fit: lr: expected 0 <= lr < inf, got {group['lr']}")
-
-    def _step(self, *value: float) -> None:
-        self.schedule.step(*value)
-        self.check()
+            self.schedule.load_state_dict(_current(self.schedule, state))
 
 
-def _groups(optimizer: Optimizer) -> Sequence[MutableMapping[str, Any]]:
-    """The groups of parameters of an optimizer that has any; one without is a group itself."""
-    groups: Sequence[MutableMapping[str, Any]] = getattr(
-        optimizer, "param_groups", [vars(optimizer)]
-    )
-    return groups
+@contextmanager
+def rates_kept(optimizer: Optimizer) -> Iterator[None]:
+    """The learning rates are what they were after an error inside: a schedule sets its first."""
+    before = [(group, group["lr"], group.initial_lr) for group in optimizer.param_groups]
+    try:
+        yield
+    except BaseException:
+        for group, lr, initial_lr in before:
+            group["lr"], group.initial_lr = lr, initial_lr
+        raise
+
+
+def _current(schedule: Any, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A state that an earlier version wrote for a function, under today's names."""
+    if isinstance(schedule, LambdaLR) and set(state) == {"bases", "count"}:
+        return {"count": state["count"], "base_lrs": np.array(state["bases"], np.float64)}
+    return state
 
 
 def _wants_value(step: Callable[..., Any]) -> bool:

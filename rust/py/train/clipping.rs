@@ -2,10 +2,36 @@
 
 use pyo3::prelude::*;
 
-use super::inplace::{elements, elements_mut, readable, untyped, writable_in_any_order};
+use super::inplace::{elements, readable, untyped, writable_in_any_order};
+use super::lists::Place;
 use super::{Object, Untyped, asked};
 use crate::optim;
 use crate::py::arrays::{Name, Number, Precision, array, precision};
+use crate::py::forward::Either;
+
+/// Checks all arrays and then, without the interpreter, changes one after the other. The body is
+/// compiled for both precisions.
+macro_rules! changed {
+    ($py:expr, $operation:expr, $arrays:expr, |$values:ident| $change:expr) => {{
+        let places = places($operation, $arrays)?;
+        $py.detach(|| {
+            places.into_iter().try_for_each(|place| match place {
+                Either::Single(place) => {
+                    // SAFETY: `places` found the array fit, `arrays` keeps it alive, and there is
+                    // only this slice.
+                    let $values = unsafe { place.elements() };
+                    $change
+                }
+                Either::Double(place) => {
+                    // SAFETY: as above.
+                    let $values = unsafe { place.elements() };
+                    $change
+                }
+            })
+        })?;
+        Ok(())
+    }};
+}
 
 #[pyfunction]
 #[pyo3(signature = (grads, n_threads=None))]
@@ -28,42 +54,41 @@ fn squares<T: Number>(grad: &Untyped<'_>, threads: Option<usize>) -> PyResult<f6
 }
 
 #[pyfunction]
-#[pyo3(signature = (array, factor, n_threads=None))]
-fn scale_<'py>(array: &Object<'py>, factor: f64, n_threads: Option<&Object<'py>>) -> PyResult<()> {
-    let operation = "scale_";
-    let array = untyped(array, Name { operation, argument: "array" })?;
-    with_precision_of!(
-        &array,
-        operation,
-        "array",
-        scaled(&array, factor, asked(operation, n_threads)?)
-    )
-}
-
-fn scaled<T: Number>(array: &Untyped<'_>, factor: f64, threads: Option<usize>) -> PyResult<()> {
-    let name = Name { operation: "scale_", argument: "array" };
-    let array = writable_in_any_order::<T>(array, name, "it has")?;
-    // SAFETY: there is only this slice.
-    let values = unsafe { elements_mut(&array)? };
-    Ok(array.py().detach(|| optim::scale(values, factor, threads))?)
+#[pyo3(signature = (arrays, factor, n_threads=None))]
+fn scale_<'py>(
+    py: Python<'py>, arrays: Vec<Object<'py>>, factor: f64, n_threads: Option<&Object<'py>>,
+) -> PyResult<()> {
+    let threads = asked("scale_", n_threads)?;
+    changed!(py, "scale_", &arrays, |values| optim::scale(values, factor, threads))
 }
 
 #[pyfunction]
-#[pyo3(signature = (array, limit, n_threads=None))]
-fn clamp_<'py>(array: &Object<'py>, limit: f64, n_threads: Option<&Object<'py>>) -> PyResult<()> {
-    let operation = "clamp_";
-    let array = untyped(array, Name { operation, argument: "array" })?;
-    let threads = asked(operation, n_threads)?;
-    with_precision_of!(&array, operation, "array", clamped(&array, limit, threads))
+#[pyo3(signature = (arrays, limit, n_threads=None))]
+fn clamp_<'py>(
+    py: Python<'py>, arrays: Vec<Object<'py>>, limit: f64, n_threads: Option<&Object<'py>>,
+) -> PyResult<()> {
+    let threads = asked("clamp_", n_threads)?;
+    changed!(py, "clamp_", &arrays, |values| optim::clamp(values, limit, threads))
 }
 
-fn clamped<T: Number>(array: &Untyped<'_>, limit: f64, threads: Option<usize>) -> PyResult<()> {
-    let name = Name { operation: "clamp_", argument: "array" };
-    let array = writable_in_any_order::<T>(array, name, "it has")?;
-    // SAFETY: there is only this slice.
-    let values = unsafe { elements_mut(&array)? };
-    Ok(array.py().detach(|| optim::clamp(values, limit, threads))?)
+/// The places of all arrays, which are changed whatever the order of their elements.
+fn places(operation: &'static str, arrays: &[Object<'_>]) -> PyResult<Vec<AnyPlace>> {
+    let name = Name { operation, argument: "arrays" };
+    let like = "it has";
+    let place = |object| -> PyResult<AnyPlace> {
+        Ok(match precision(&untyped(object, name)?, name)? {
+            Precision::Single => {
+                Either::Single(Place::of(&writable_in_any_order(object, name, like)?))
+            }
+            Precision::Double => {
+                Either::Double(Place::of(&writable_in_any_order(object, name, like)?))
+            }
+        })
+    };
+    arrays.iter().map(place).collect()
 }
+
+type AnyPlace = Either<Place<f32>, Place<f64>>;
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(grad_norm, module)?)?;

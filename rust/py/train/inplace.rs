@@ -74,11 +74,13 @@ pub(super) fn readable<'py, T: Number>(
 
 /// Refuses arrays that differ in shape from the first one, or share memory.
 pub(super) fn alike<T: Number>(
-    operation: &'static str, arrays: &[(&'static str, &Array<'_, T>)],
+    operation: &'static str, arrays: &[(&'static str, Array<'_, T>)],
 ) -> PyResult<()> {
     for (i, (argument, array)) in arrays.iter().enumerate() {
-        let (first_name, first) = arrays[0];
-        equal(operation, argument, &format!("of {first_name}"), first.shape(), array.shape())?;
+        let (first_name, first) = &arrays[0];
+        if array.shape() != first.shape() {
+            equal(operation, argument, &format!("of {first_name}"), first.shape(), array.shape())?;
+        }
         let own = places(array);
         for (other, others) in &arrays[..i] {
             let theirs = places(others);
@@ -103,14 +105,4 @@ pub(super) fn elements<'a, T: Number>(array: &'a Array<'_, T>) -> PyResult<&'a [
     // meanwhile, as it may under any NumPy function that releases the lock: the numbers are then
     // unspecified.
     Ok(unsafe { array.as_slice()? })
-}
-
-/// The elements of a writable array, in the order of memory.
-///
-/// # Safety
-/// `alike` found that no other slice of this call has its memory.
-#[allow(clippy::mut_from_ref)]
-pub(super) unsafe fn elements_mut<'a, T: Number>(array: &'a Array<'_, T>) -> PyResult<&'a mut [T]> {
-    // SAFETY: the caller vouches for this call; for other threads see `elements`.
-    Ok(unsafe { array.as_slice_mut()? })
 }

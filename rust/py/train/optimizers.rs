@@ -1,255 +1,171 @@
 //! The optimizers' steps, averages of weights, and what schedules are made of.
+//!
+//! A call takes lists with a place for each parameter: one crossing of the border for all of them,
+//! and all of them are checked before the first one changes.
 
 use pyo3::prelude::*;
 
-use super::inplace::{Array, alike, elements, elements_mut, readable, untyped, writable};
-use super::{Object, asked};
-use crate::error::Result;
+use super::Object;
+use super::lists::{List, Lists, as_many, in_place};
 use crate::optim::{self, Adadelta, Adagrad, Adam, Adamax, Lion, Nadam, Radam, RmsProp, Sgd};
-use crate::py::arrays::{Name, Number, Precision, precision};
-
-/// The arrays of one call. Those of `optional` may be absent.
-struct Arrays<'a, 'py, const M: usize, const K: usize> {
-    operation: &'static str,
-    param: (&'static str, &'a Object<'py>),
-    grad: (&'static str, &'a Object<'py>),
-    moments: [(&'static str, &'a Object<'py>); M],
-    optional: [(&'static str, Option<&'a Object<'py>>); K],
-    n_threads: Option<&'a Object<'py>>,
-}
-
-/// `arrays.run` with a closure that is compiled for both precisions.
-macro_rules! in_place {
-    ($arrays:expr, $run:expr) => {{
-        let arrays = $arrays;
-        let (argument, param) = arrays.param;
-        let name = Name { operation: arrays.operation, argument };
-        match precision(&untyped(param, name)?, name)? {
-            Precision::Single => arrays.run::<f32, _>($run),
-            Precision::Double => arrays.run::<f64, _>($run),
-        }
-    }};
-}
-
-impl<'py, const M: usize, const K: usize> Arrays<'_, 'py, M, K> {
-    /// Calls `step` with the elements of all arrays, without the interpreter.
-    fn run<T: Number, O: Send>(
-        self,
-        step: impl FnOnce(
-            &mut [T],
-            &[T],
-            [&mut [T]; M],
-            [Option<&mut [T]>; K],
-            Option<usize>,
-        ) -> Result<O>
-        + Send,
-    ) -> PyResult<O> {
-        let threads = asked(self.operation, self.n_threads)?;
-        let py = self.param.1.py();
-        let (param, grad) = (self.changed::<T>(self.param)?, self.grad::<T>()?);
-        let mut others = Vec::with_capacity(M + K);
-        for (argument, object) in self.present() {
-            others.push((argument, self.changed::<T>((argument, object))?));
-        }
-        let mut all = vec![(self.param.0, &param), (self.grad.0, &grad)];
-        all.extend(others.iter().map(|(argument, array)| (*argument, array)));
-        alike(self.operation, &all)?;
-        // SAFETY: `alike` found the arrays apart.
-        let p = unsafe { elements_mut(&param)? };
-        // SAFETY: as above.
-        let slices = others.iter().map(|(_, array)| unsafe { elements_mut(array) });
-        let mut slices = slices.collect::<PyResult<Vec<_>>>()?.into_iter();
-        let g = elements(&grad)?;
-        let moments = std::array::from_fn(|_| slices.next().unwrap_or_default());
-        let optional = self.optional.map(|(_, object)| object.and_then(|_| slices.next()));
-        Ok(py.detach(|| step(p, g, moments, optional, threads))?)
-    }
-
-    /// The moments that there are, in their order.
-    fn present(&self) -> impl Iterator<Item = (&'static str, &Object<'py>)> {
-        let optional = self.optional.iter().filter_map(|&(name, object)| Some((name, object?)));
-        self.moments.iter().copied().chain(optional)
-    }
-
-    fn changed<T: Number>(
-        &self, (argument, object): (&'static str, &Object<'py>),
-    ) -> PyResult<Array<'py, T>> {
-        writable::<T>(object, Name { operation: self.operation, argument }, self.like())
-    }
-
-    fn grad<T: Number>(&self) -> PyResult<Array<'py, T>> {
-        let (argument, object) = self.grad;
-        readable::<T>(object, Name { operation: self.operation, argument }, self.like())
-    }
-
-    fn like(&self) -> &'static str {
-        if self.param.0 == "average" { "average has" } else { "param has" }
-    }
-}
 
 #[pyfunction]
-#[pyo3(signature = (param, grad, momentum_buffer, lr, momentum, weight_decay, nesterov, first, n_threads=None))]
+#[pyo3(signature = (params, grads, momentum_buffers, lr, momentum, weight_decay, nesterov, first, n_threads=None))]
 #[allow(clippy::too_many_arguments)]
 fn sgd_step<'py>(
-    param: &Object<'py>, grad: &Object<'py>, momentum_buffer: Option<&Object<'py>>, lr: f64,
-    momentum: f64, weight_decay: f64, nesterov: bool, first: bool, n_threads: Option<&Object<'py>>,
+    params: &List<'py>, grads: &List<'py>, momentum_buffers: Option<&List<'py>>, lr: f64,
+    momentum: f64, weight_decay: f64, nesterov: bool, first: Vec<bool>,
+    n_threads: Option<&Object<'py>>,
 ) -> PyResult<()> {
     let rule = Sgd { lr, momentum, weight_decay, nesterov };
-    let (param, grad) = (("param", param), ("grad", grad));
-    let (moments, optional) = ([], [("momentum_buffer", momentum_buffer)]);
-    let arrays = Arrays { operation: "sgd_step", param, grad, moments, optional, n_threads };
-    in_place!(arrays, |p, g, [], [momentum_buffer], threads| rule.step(
-        p,
-        g,
-        momentum_buffer,
-        first,
-        threads
-    ))
-}
-
-#[pyfunction]
-#[pyo3(signature = (param, grad, m, v, v_max, lr, beta1, beta2, eps, weight_decay, decoupled, step, n_threads=None))]
-#[allow(clippy::too_many_arguments)]
-fn adam_step<'py>(
-    param: &Object<'py>, grad: &Object<'py>, m: &Object<'py>, v: &Object<'py>,
-    v_max: Option<&Object<'py>>, lr: f64, beta1: f64, beta2: f64, eps: f64, weight_decay: f64,
-    decoupled: bool, step: u64, n_threads: Option<&Object<'py>>,
-) -> PyResult<()> {
-    let rule = Adam { lr, beta1, beta2, eps, weight_decay, decoupled };
-    let (param, grad) = (("param", param), ("grad", grad));
-    let (moments, optional) = ([("m", m), ("v", v)], [("v_max", v_max)]);
-    let arrays = Arrays { operation: "adam_step", param, grad, moments, optional, n_threads };
-    in_place!(arrays, |p, g, [m, v], [v_max], threads| match v_max {
-        None => rule.step(p, g, m, v, step, threads),
-        Some(v_max) => rule.amsgrad_step(p, g, [m, v, v_max], step, threads),
+    let (moments, optional) = ([], [("momentum_buffer", momentum_buffers)]);
+    let lists = Lists::new("sgd_step", params, grads, moments, optional, n_threads);
+    as_many("sgd_step", "first", params, first.len())?;
+    in_place!(lists, |i, threads, p, g, [], [buffer]| {
+        rule.step(p, g, buffer, first[i], threads)
     })
 }
 
 #[pyfunction]
-#[pyo3(signature = (param, grad, m, v, lr, beta1, beta2, eps, weight_decay, momentum_decay, decoupled, step, mu_product, n_threads=None))]
+#[pyo3(signature = (params, grads, m, v, v_max, lr, beta1, beta2, eps, weight_decay, decoupled, steps, n_threads=None))]
+#[allow(clippy::too_many_arguments)]
+fn adam_step<'py>(
+    params: &List<'py>, grads: &List<'py>, m: &List<'py>, v: &List<'py>, v_max: Option<&List<'py>>,
+    lr: f64, beta1: f64, beta2: f64, eps: f64, weight_decay: f64, decoupled: bool, steps: Vec<u64>,
+    n_threads: Option<&Object<'py>>,
+) -> PyResult<()> {
+    let rule = Adam { lr, beta1, beta2, eps, weight_decay, decoupled };
+    let (moments, optional) = ([("m", m), ("v", v)], [("v_max", v_max)]);
+    let lists = Lists::new("adam_step", params, grads, moments, optional, n_threads);
+    counted("adam_step", params, &steps)?;
+    in_place!(lists, |i, threads, p, g, [m, v], [v_max]| match v_max {
+        None => rule.step(p, g, m, v, steps[i], threads),
+        Some(v_max) => rule.amsgrad_step(p, g, [m, v, v_max], steps[i], threads),
+    })
+}
+
+/// The products of mu so far, in a new list.
+#[pyfunction]
+#[pyo3(signature = (params, grads, m, v, lr, beta1, beta2, eps, weight_decay, momentum_decay, decoupled, steps, mu_products, n_threads=None))]
 #[allow(clippy::too_many_arguments)]
 fn nadam_step<'py>(
-    param: &Object<'py>, grad: &Object<'py>, m: &Object<'py>, v: &Object<'py>, lr: f64, beta1: f64,
-    beta2: f64, eps: f64, weight_decay: f64, momentum_decay: f64, decoupled: bool, step: u64,
-    mu_product: f64, n_threads: Option<&Object<'py>>,
-) -> PyResult<f64> {
+    params: &List<'py>, grads: &List<'py>, m: &List<'py>, v: &List<'py>, lr: f64, beta1: f64,
+    beta2: f64, eps: f64, weight_decay: f64, momentum_decay: f64, decoupled: bool, steps: Vec<u64>,
+    mut mu_products: Vec<f64>, n_threads: Option<&Object<'py>>,
+) -> PyResult<Vec<f64>> {
     let rule = Nadam { lr, beta1, beta2, eps, weight_decay, momentum_decay, decoupled };
-    let (param, grad) = (("param", param), ("grad", grad));
     let (moments, optional) = ([("m", m), ("v", v)], []);
-    let arrays = Arrays { operation: "nadam_step", param, grad, moments, optional, n_threads };
-    in_place!(arrays, |p, g, [m, v], [], threads| rule.step(
-        p,
-        g,
-        [m, v],
-        step,
-        mu_product,
-        threads
-    ))
+    let lists = Lists::new("nadam_step", params, grads, moments, optional, n_threads);
+    counted("nadam_step", params, &steps)?;
+    as_many("nadam_step", "mu_products", params, mu_products.len())?;
+    mu_products.iter().try_for_each(|&product| Nadam::check_product(product))?;
+    in_place!(lists, |i, threads, p, g, [m, v], []| {
+        mu_products[i] = rule.step(p, g, [m, v], steps[i], mu_products[i], threads)?;
+        Ok(())
+    })?;
+    Ok(mu_products)
 }
 
 #[pyfunction]
-#[pyo3(signature = (param, grad, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, step, n_threads=None))]
+#[pyo3(signature = (params, grads, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, steps, n_threads=None))]
 #[allow(clippy::too_many_arguments)]
 fn radam_step<'py>(
-    param: &Object<'py>, grad: &Object<'py>, m: &Object<'py>, v: &Object<'py>, lr: f64, beta1: f64,
-    beta2: f64, eps: f64, weight_decay: f64, decoupled: bool, step: u64,
+    params: &List<'py>, grads: &List<'py>, m: &List<'py>, v: &List<'py>, lr: f64, beta1: f64,
+    beta2: f64, eps: f64, weight_decay: f64, decoupled: bool, steps: Vec<u64>,
     n_threads: Option<&Object<'py>>,
 ) -> PyResult<()> {
     let rule = Radam { lr, beta1, beta2, eps, weight_decay, decoupled };
-    let (param, grad) = (("param", param), ("grad", grad));
     let (moments, optional) = ([("m", m), ("v", v)], []);
-    let arrays = Arrays { operation: "radam_step", param, grad, moments, optional, n_threads };
-    in_place!(arrays, |p, g, [m, v], [], threads| rule.step(p, g, m, v, step, threads))
+    let lists = Lists::new("radam_step", params, grads, moments, optional, n_threads);
+    counted("radam_step", params, &steps)?;
+    in_place!(lists, |i, threads, p, g, [m, v], []| rule.step(p, g, m, v, steps[i], threads))
 }
 
 #[pyfunction]
-#[pyo3(signature = (param, grad, m, u, lr, beta1, beta2, eps, weight_decay, step, n_threads=None))]
+#[pyo3(signature = (params, grads, m, u, lr, beta1, beta2, eps, weight_decay, steps, n_threads=None))]
 #[allow(clippy::too_many_arguments)]
 fn adamax_step<'py>(
-    param: &Object<'py>, grad: &Object<'py>, m: &Object<'py>, u: &Object<'py>, lr: f64, beta1: f64,
-    beta2: f64, eps: f64, weight_decay: f64, step: u64, n_threads: Option<&Object<'py>>,
+    params: &List<'py>, grads: &List<'py>, m: &List<'py>, u: &List<'py>, lr: f64, beta1: f64,
+    beta2: f64, eps: f64, weight_decay: f64, steps: Vec<u64>, n_threads: Option<&Object<'py>>,
 ) -> PyResult<()> {
     let rule = Adamax { lr, beta1, beta2, eps, weight_decay };
-    let (param, grad) = (("param", param), ("grad", grad));
     let (moments, optional) = ([("m", m), ("u", u)], []);
-    let arrays = Arrays { operation: "adamax_step", param, grad, moments, optional, n_threads };
-    in_place!(arrays, |p, g, [m, u], [], threads| rule.step(p, g, m, u, step, threads))
+    let lists = Lists::new("adamax_step", params, grads, moments, optional, n_threads);
+    counted("adamax_step", params, &steps)?;
+    in_place!(lists, |i, threads, p, g, [m, u], []| rule.step(p, g, m, u, steps[i], threads))
 }
 
 #[pyfunction]
-#[pyo3(signature = (param, grad, v, average, momentum_buffer, lr, alpha, eps, weight_decay, momentum, centered, n_threads=None))]
+#[pyo3(signature = (params, grads, v, averages, momentum_buffers, lr, alpha, eps, weight_decay, momentum, centered, n_threads=None))]
 #[allow(clippy::too_many_arguments)]
 fn rmsprop_step<'py>(
-    param: &Object<'py>, grad: &Object<'py>, v: &Object<'py>, average: Option<&Object<'py>>,
-    momentum_buffer: Option<&Object<'py>>, lr: f64, alpha: f64, eps: f64, weight_decay: f64,
+    params: &List<'py>, grads: &List<'py>, v: &List<'py>, averages: Option<&List<'py>>,
+    momentum_buffers: Option<&List<'py>>, lr: f64, alpha: f64, eps: f64, weight_decay: f64,
     momentum: f64, centered: bool, n_threads: Option<&Object<'py>>,
 ) -> PyResult<()> {
     let rule = RmsProp { lr, alpha, eps, weight_decay, momentum, centered };
-    let (param, grad) = (("param", param), ("grad", grad));
-    let (moments, optional) =
-        ([("v", v)], [("average", average), ("momentum_buffer", momentum_buffer)]);
-    let arrays = Arrays { operation: "rmsprop_step", param, grad, moments, optional, n_threads };
-    in_place!(arrays, |p, g, [v], [average, momentum_buffer], threads| rule.step(
-        p,
-        g,
-        v,
-        average,
-        momentum_buffer,
-        threads
-    ))
+    let moments = [("v", v)];
+    let optional = [("average", averages), ("momentum_buffer", momentum_buffers)];
+    let lists = Lists::new("rmsprop_step", params, grads, moments, optional, n_threads);
+    in_place!(lists, |_i, threads, p, g, [v], [average, buffer]| {
+        rule.step(p, g, v, average, buffer, threads)
+    })
 }
 
 #[pyfunction]
-#[pyo3(signature = (param, grad, sum, lr, lr_decay, eps, weight_decay, step, n_threads=None))]
+#[pyo3(signature = (params, grads, sums, lr, lr_decay, eps, weight_decay, steps, n_threads=None))]
 #[allow(clippy::too_many_arguments)]
 fn adagrad_step<'py>(
-    param: &Object<'py>, grad: &Object<'py>, sum: &Object<'py>, lr: f64, lr_decay: f64, eps: f64,
-    weight_decay: f64, step: u64, n_threads: Option<&Object<'py>>,
+    params: &List<'py>, grads: &List<'py>, sums: &List<'py>, lr: f64, lr_decay: f64, eps: f64,
+    weight_decay: f64, steps: Vec<u64>, n_threads: Option<&Object<'py>>,
 ) -> PyResult<()> {
     let rule = Adagrad { lr, lr_decay, eps, weight_decay };
-    let (param, grad) = (("param", param), ("grad", grad));
-    let (moments, optional) = ([("sum", sum)], []);
-    let arrays = Arrays { operation: "adagrad_step", param, grad, moments, optional, n_threads };
-    in_place!(arrays, |p, g, [sum], [], threads| rule.step(p, g, sum, step, threads))
+    let (moments, optional) = ([("sum", sums)], []);
+    let lists = Lists::new("adagrad_step", params, grads, moments, optional, n_threads);
+    counted("adagrad_step", params, &steps)?;
+    in_place!(lists, |i, threads, p, g, [sum], []| rule.step(p, g, sum, steps[i], threads))
 }
 
 #[pyfunction]
-#[pyo3(signature = (param, grad, v, u, lr, rho, eps, weight_decay, n_threads=None))]
+#[pyo3(signature = (params, grads, v, u, lr, rho, eps, weight_decay, n_threads=None))]
 #[allow(clippy::too_many_arguments)]
 fn adadelta_step<'py>(
-    param: &Object<'py>, grad: &Object<'py>, v: &Object<'py>, u: &Object<'py>, lr: f64, rho: f64,
+    params: &List<'py>, grads: &List<'py>, v: &List<'py>, u: &List<'py>, lr: f64, rho: f64,
     eps: f64, weight_decay: f64, n_threads: Option<&Object<'py>>,
 ) -> PyResult<()> {
     let rule = Adadelta { lr, rho, eps, weight_decay };
-    let (param, grad) = (("param", param), ("grad", grad));
     let (moments, optional) = ([("v", v), ("u", u)], []);
-    let arrays = Arrays { operation: "adadelta_step", param, grad, moments, optional, n_threads };
-    in_place!(arrays, |p, g, [v, u], [], threads| rule.step(p, g, v, u, threads))
+    let lists = Lists::new("adadelta_step", params, grads, moments, optional, n_threads);
+    in_place!(lists, |_i, threads, p, g, [v, u], []| rule.step(p, g, v, u, threads))
 }
 
 #[pyfunction]
-#[pyo3(signature = (param, grad, m, lr, beta1, beta2, weight_decay, n_threads=None))]
+#[pyo3(signature = (params, grads, m, lr, beta1, beta2, weight_decay, n_threads=None))]
 #[allow(clippy::too_many_arguments)]
 fn lion_step<'py>(
-    param: &Object<'py>, grad: &Object<'py>, m: &Object<'py>, lr: f64, beta1: f64, beta2: f64,
+    params: &List<'py>, grads: &List<'py>, m: &List<'py>, lr: f64, beta1: f64, beta2: f64,
     weight_decay: f64, n_threads: Option<&Object<'py>>,
 ) -> PyResult<()> {
     let rule = Lion { lr, beta1, beta2, weight_decay };
-    let (param, grad) = (("param", param), ("grad", grad));
     let (moments, optional) = ([("m", m)], []);
-    let arrays = Arrays { operation: "lion_step", param, grad, moments, optional, n_threads };
-    in_place!(arrays, |p, g, [m], [], threads| rule.step(p, g, m, threads))
+    let lists = Lists::new("lion_step", params, grads, moments, optional, n_threads);
+    in_place!(lists, |_i, threads, p, g, [m], []| rule.step(p, g, m, threads))
 }
 
 #[pyfunction]
-#[pyo3(signature = (average, values, weight, n_threads=None))]
+#[pyo3(signature = (averages, values, weight, n_threads=None))]
 fn blend_<'py>(
-    average: &Object<'py>, values: &Object<'py>, weight: f64, n_threads: Option<&Object<'py>>,
+    averages: &List<'py>, values: &List<'py>, weight: f64, n_threads: Option<&Object<'py>>,
 ) -> PyResult<()> {
-    let (param, grad) = (("average", average), ("values", values));
-    let (moments, optional) = ([], []);
-    let arrays = Arrays { operation: "blend_", param, grad, moments, optional, n_threads };
-    in_place!(arrays, |a, x, [], [], threads| optim::blend(a, x, weight, threads))
+    let mut lists = Lists::new("blend_", averages, values, [], [], n_threads);
+    (lists.params.0, lists.grads.0) = ("average", "values");
+    in_place!(lists, |_i, threads, a, x, [], []| optim::blend(a, x, weight, threads))
+}
+
+/// A step's number for each parameter, from 1 on.
+fn counted(operation: &'static str, params: &List<'_>, steps: &[u64]) -> PyResult<()> {
+    as_many(operation, "steps", params, steps.len())?;
+    Ok(steps.iter().try_for_each(|&step| optim::counted(operation, step))?)
 }
 
 /// As the core raises the betas of its steps: the same bits on every machine.

@@ -21,12 +21,14 @@
 //! # Ok::<(), recurra::Error>(())
 //! ```
 
+mod rows;
 mod sums;
 #[cfg(test)]
 mod tests;
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
+use rows::{Backward, Forward, Lines};
 use sums::{Sum, Sums};
 
 use crate::block_sums::{ROWS, blocks, totals};
@@ -35,7 +37,7 @@ use crate::dense::{Dense, Shares, dense_mut, part, run};
 use crate::error::Result;
 use crate::parallel::threads_for;
 use crate::shape::equal;
-use crate::simd::{Element, Isa, Kernel, Lanes};
+use crate::simd::{Element, Isa};
 
 /// What an element costs in fused multiply-adds.
 const COST: usize = 4;
@@ -129,7 +131,8 @@ pub fn backward<T: Element>(
     let columns = Lines::new(operation, width, columns)?;
     let (dy, dx) = (Dense::of(dy)?, dense_mut(operation, "dx", out.dx)?);
     let index = call.index()?;
-    let sums = call.sums(&index, 2 * width, Sum::Gradients { columns: &columns, dy: &dy })?;
+    let sums =
+        call.sums(&index, width.saturating_mul(2), Sum::Gradients { columns: &columns, dy: &dy })?;
     let parameters = out.dweight.into_iter().chain(out.dbias);
     parameters.zip(&sums).for_each(|(to, &sum)| *to = T::from_f64(sum));
     let mut means = reserved(sums.len(), "means of gradients")?;
@@ -191,156 +194,10 @@ impl<'a, T: Element> Call<'a, T> {
 
     /// Runs `kernel` for some rows of a result at a time; it is given the number of the first.
     fn write(&self, to: &mut [T], kernel: impl Fn(usize, &mut [T]) + Sync) -> Result<()> {
-        let to = Shares::of(to, ROWS * self.width.max(1));
+        let to = Shares::of(to, ROWS.saturating_mul(self.width));
         run(to.count(), self.threads, &|i| {
             // SAFETY: each task has its part.
             kernel(i * ROWS, unsafe { to.part(i) });
         })
-    }
-}
-
-/// [`Columns`], checked.
-struct Lines<'a, T> {
-    mean: Dense<'a, T>,
-    scale: Dense<'a, T>,
-    weight: Option<Dense<'a, T>>,
-    bias: Option<Dense<'a, T>>,
-}
-
-impl<'a, T: Element> Lines<'a, T> {
-    fn new(operation: &'static str, width: usize, of: Columns<'a, T>) -> Result<Self> {
-        let line = |argument, given: ArrayView1<'a, T>| {
-            equal(operation, argument, "(F,)", &[width], given.shape())?;
-            Dense::of(given)
-        };
-        Ok(Self {
-            mean: line("mean", of.mean)?,
-            scale: line("scale", of.scale)?,
-            weight: of.weight.map(|weight| line("weight", weight)).transpose()?,
-            bias: of.bias.map(|bias| line("bias", bias)).transpose()?,
-        })
-    }
-
-    /// As the kernels read them: slices, found out once and not for every register.
-    fn of<'b>(&'b self, x: &'b [T]) -> Normal<'b, T> {
-        let (weight, bias) = (self.weight.as_deref(), self.bias.as_deref());
-        Normal { x, mean: &self.mean, scale: &self.scale, weight, bias }
-    }
-}
-
-/// Rows, and what they are normalized by.
-#[derive(Clone, Copy)]
-struct Normal<'a, T> {
-    x: &'a [T],
-    mean: &'a [T],
-    scale: &'a [T],
-    weight: Option<&'a [T]>,
-    bias: Option<&'a [T]>,
-}
-
-impl<T: Element> Normal<'_, T> {
-    /// `(x - mean) * scale` of column `j` and up to `n` others; `at` is their place in `x`.
-    ///
-    /// # Safety
-    /// The row exists and has these columns.
-    #[inline(always)]
-    unsafe fn at<L: Lanes<T>>(&self, l: L, at: usize, j: usize, n: usize) -> L::V {
-        // SAFETY: the caller vouches for the elements.
-        unsafe {
-            let d = l.sub(elements(l, self.x, at, n), elements(l, self.mean, j, n));
-            l.mul(d, elements(l, self.scale, j, n))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn weighted<L: Lanes<T>>(&self, l: L, v: L::V, j: usize, n: usize) -> L::V {
-        match self.weight {
-            // SAFETY: the caller vouches for the elements.
-            Some(weight) => l.mul(v, unsafe { elements(l, weight, j, n) }),
-            None => v,
-        }
-    }
-}
-
-/// Up to `n` elements from `j` on.
-#[inline(always)]
-unsafe fn elements<T: Element, L: Lanes<T>>(l: L, a: &[T], j: usize, n: usize) -> L::V {
-    // SAFETY: the caller vouches for the elements.
-    unsafe { l.load_up_to(a.as_ptr().add(j), n) }
-}
-
-/// Some rows forward.
-struct Forward<'a, T> {
-    call: &'a Call<'a, T>,
-    columns: &'a Lines<'a, T>,
-    first: usize,
-    y: &'a mut [T],
-}
-
-impl<T: Element> Kernel<T> for Forward<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes<T>>(self, l: L) {
-        let (call, width) = (self.call, self.call.width);
-        let normal = self.columns.of(&call.x);
-        for (i, y) in (self.first..).zip(self.y.chunks_exact_mut(width)) {
-            if !call.is_valid(i) {
-                y.fill(T::default());
-                continue;
-            }
-            for j in (0..width).step_by(L::N) {
-                let n = width - j;
-                // SAFETY: the row exists, and columns have its width.
-                unsafe {
-                    let mut v = normal.weighted(l, normal.at(l, i * width + j, j, n), j, n);
-                    if let Some(bias) = normal.bias {
-                        v = l.add(v, elements(l, bias, j, n));
-                    }
-                    l.store_up_to(y.as_mut_ptr().add(j), v, n);
-                }
-            }
-        }
-    }
-}
-
-/// Some rows backward: with the normalized row `n`, `dx = (dy - mean of dy - n * mean of dy n) *
-/// scale * weight`, the means over the rows.
-struct Backward<'a, T> {
-    call: &'a Call<'a, T>,
-    columns: &'a Lines<'a, T>,
-    /// The means of `dy n` and of `dy`, if anything goes through the statistics.
-    through: Option<(&'a [T], &'a [T])>,
-    dy: &'a [T],
-    first: usize,
-    dx: &'a mut [T],
-}
-
-impl<T: Element> Kernel<T> for Backward<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes<T>>(self, l: L) {
-        let (call, width) = (self.call, self.call.width);
-        let normal = self.columns.of(&call.x);
-        for (i, dx) in (self.first..).zip(self.dx.chunks_exact_mut(width)) {
-            if !call.is_valid(i) {
-                dx.fill(T::default());
-                continue;
-            }
-            for j in (0..width).step_by(L::N) {
-                let (n, at) = (width - j, i * width + j);
-                // SAFETY: the row exists, and columns and means have its width.
-                unsafe {
-                    let mut d = elements(l, self.dy, at, n);
-                    if let Some((along, flat)) = self.through {
-                        d = l.sub(d, elements(l, flat, j, n));
-                        d = l.fnma(normal.at(l, at, j, n), elements(l, along, j, n), d);
-                    }
-                    d = l.mul(normal.weighted(l, d, j, n), elements(l, normal.scale, j, n));
-                    l.store_up_to(dx.as_mut_ptr().add(j), d, n);
-                }
-            }
-        }
     }
 }

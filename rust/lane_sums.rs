@@ -58,21 +58,21 @@ unsafe fn block_sums<T: Element, L: Lanes<T>, const K: usize>(
     let end = n.min(start + BLOCK);
     let whole = start + (end - start) / LANES * LANES;
     for j in (start..whole).step_by(LANES) {
-        for r in 0..LANES / L::N {
+        for (r, sums) in sums.iter_mut().enumerate().take(LANES / L::N) {
             // SAFETY: a whole register of terms before `n`.
             let new = unsafe { terms.at(l, j + r * L::N, n) };
             for k in 0..K {
-                sums[r][k] = l.add(sums[r][k], new[k]);
+                sums[k] = l.add(sums[k], new[k]);
             }
         }
     }
-    for r in 0..LANES / L::N {
+    for (r, sums) in sums.iter_mut().enumerate().take(LANES / L::N) {
         let j = whole + r * L::N;
         if j < end {
             // SAFETY: `j` is before `n`.
             let new = unsafe { terms.at(l, j, n) };
             for k in 0..K {
-                sums[r][k] = l.add(sums[r][k], first(l, new[k], n - j));
+                sums[k] = l.add(sums[k], first(l, new[k], n - j));
             }
         }
     }
@@ -97,9 +97,9 @@ fn first<T: Element, L: Lanes<T>>(l: L, v: L::V, n: usize) -> L::V {
 #[inline(always)]
 fn together<T: Element, L: Lanes<T>, const K: usize>(l: L, sums: &Sums<L::V, K>, k: usize) -> T {
     let mut lanes = [T::default(); LANES];
-    for r in 0..LANES / L::N {
+    for (r, sums) in sums.iter().enumerate().take(LANES / L::N) {
         // SAFETY: the array holds all registers.
-        unsafe { l.store(lanes.as_mut_ptr().add(r * L::N), sums[r][k]) };
+        unsafe { l.store(lanes.as_mut_ptr().add(r * L::N), sums[k]) };
     }
     let mut half = LANES / 2;
     while half > 0 {

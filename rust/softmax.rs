@@ -16,18 +16,19 @@
 //! # Ok::<(), recurra::Error>(())
 //! ```
 
+mod rows;
 #[cfg(test)]
 mod tests;
 
-use ndarray::{ArrayView1, ArrayView3, ArrayViewMut3, s};
+use ndarray::{ArrayView3, ArrayViewMut3};
+
+use rows::{Backward, Forward};
 
 use crate::dense::{Dense, Shares, dense_mut, part, run};
 use crate::error::Result;
-use crate::lane_sums::{Terms, lane_sums};
-use crate::math::exp_negative;
 use crate::parallel::threads_for;
 use crate::shape::equal;
-use crate::simd::{Element, Isa, Kernel, Lanes};
+use crate::simd::{Element, Isa};
 
 /// What an element costs in fused multiply-adds.
 const COST: usize = 8;
@@ -119,216 +120,5 @@ impl Call {
         let (threads, isa) = (threads_for(operation, threads, work)?, Isa::current()?);
         let width = keys.max(1);
         Ok(Self { form, queries, width, step: (TASK / width).max(1) * width, threads, isa })
-    }
-}
-
-/// Some whole rows forward.
-struct Forward<'a, T> {
-    all: Call,
-    /// The number of the first row, over the whole batch.
-    first: usize,
-    mask: Option<ArrayView3<'a, bool>>,
-    x: &'a [T],
-    y: &'a mut [T],
-}
-
-impl<T: Element> Kernel<T> for Forward<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes<T>>(self, l: L) {
-        let width = self.all.width;
-        let rows = self.x.chunks_exact(width).zip(self.y.chunks_exact_mut(width));
-        for (i, (x, y)) in rows.enumerate() {
-            let mut from = x.as_ptr();
-            let to = y.as_mut_ptr();
-            if let Some(mask) = self.mask {
-                let (b, q) =
-                    ((self.first + i) / self.all.queries, (self.first + i) % self.all.queries);
-                hide(x, mask.slice(s![b, q, ..]), y);
-                from = to;
-            }
-            // SAFETY: both places have `width` elements, the same ones or apart.
-            unsafe { row(l, self.all.form, Places { from, to, width }) };
-        }
-    }
-}
-
-/// `x` with minus infinity where the mask is false.
-#[inline(always)]
-fn hide<T: Element>(x: &[T], mask: ArrayView1<'_, bool>, to: &mut [T]) {
-    let hidden = T::from_f64(f64::NEG_INFINITY);
-    let pick = |x: T, seen: bool| if seen { x } else { hidden };
-    match mask.to_slice() {
-        Some(mask) => {
-            to.iter_mut().zip(x.iter().zip(mask)).for_each(|(to, (&x, &m))| *to = pick(x, m))
-        }
-        None => to.iter_mut().zip(x.iter().zip(mask)).for_each(|(to, (&x, &m))| *to = pick(x, m)),
-    }
-}
-
-/// A row and its result; they may be the same.
-#[derive(Clone, Copy)]
-struct Places<T> {
-    from: *const T,
-    to: *mut T,
-    width: usize,
-}
-
-/// One row forward.
-#[inline(always)]
-unsafe fn row<T: Element, L: Lanes<T>>(l: L, form: Form, places: Places<T>) {
-    // SAFETY: the caller vouches for the places.
-    unsafe {
-        let largest = largest(l, places);
-        let nothing = form == Form::Attention && largest == T::from_f64(f64::NEG_INFINITY);
-        let largest = if nothing { T::default() } else { largest };
-        let keep = form != Form::LogSoftmax;
-        let [sum] = lane_sums(l, places.width, &Exponentials { places, largest, keep });
-        let one = T::from_f64(1.0);
-        match form {
-            Form::LogSoftmax => shift(l, places, largest, sum.ln()),
-            _ => scale(l, places, if nothing { one } else { one / sum }),
-        }
-    }
-}
-
-/// The largest number of a row; NaN is passed over, for it comes back in the sum.
-#[inline(always)]
-unsafe fn largest<T: Element, L: Lanes<T>>(l: L, row: Places<T>) -> T {
-    const { assert!(L::N <= 16) };
-    let mut lanes = [T::from_f64(f64::NEG_INFINITY); 16];
-    let mut largest = l.splat(lanes[0]);
-    let whole = row.width / L::N * L::N;
-    // SAFETY: the caller vouches for the row; the array holds a register.
-    unsafe {
-        for j in (0..whole).step_by(L::N) {
-            let z = l.load(row.from.add(j));
-            largest = l.select_lt(largest, z, z, largest);
-        }
-        l.store(lanes.as_mut_ptr(), largest);
-        let mut all = lanes[0];
-        for &z in &lanes {
-            all = if all < z { z } else { all };
-        }
-        for j in whole..row.width {
-            let z = *row.from.add(j);
-            all = if all < z { z } else { all };
-        }
-        all
-    }
-}
-
-/// `e^(x - largest)`, which are also written where `keep` says so.
-struct Exponentials<T> {
-    places: Places<T>,
-    largest: T,
-    keep: bool,
-}
-
-impl<T: Element> Terms<T, 1> for Exponentials<T> {
-    #[inline(always)]
-    unsafe fn at<L: Lanes<T>>(&self, l: L, j: usize, n: usize) -> [L::V; 1] {
-        // SAFETY: the caller vouches for the elements.
-        unsafe {
-            let z = l.load_up_to(self.places.from.add(j), n - j);
-            let e = exp_negative(l, l.sub(z, l.splat(self.largest)));
-            if self.keep {
-                l.store_up_to(self.places.to.add(j), e, n - j);
-            }
-            [e]
-        }
-    }
-}
-
-/// Multiplies a result that stands in its place.
-#[inline(always)]
-unsafe fn scale<T: Element, L: Lanes<T>>(l: L, row: Places<T>, factor: T) {
-    for j in (0..row.width).step_by(L::N) {
-        // SAFETY: the caller vouches for the row.
-        unsafe {
-            let y = l.load_up_to(row.to.add(j), row.width - j);
-            l.store_up_to(row.to.add(j), l.mul(y, l.splat(factor)), row.width - j);
-        }
-    }
-}
-
-/// `x - largest - ln_sum`
-#[inline(always)]
-unsafe fn shift<T: Element, L: Lanes<T>>(l: L, row: Places<T>, largest: T, ln_sum: T) {
-    for j in (0..row.width).step_by(L::N) {
-        // SAFETY: the caller vouches for the row.
-        unsafe {
-            let z = l.sub(l.load_up_to(row.from.add(j), row.width - j), l.splat(largest));
-            l.store_up_to(row.to.add(j), l.sub(z, l.splat(ln_sum)), row.width - j);
-        }
-    }
-}
-
-/// Some whole rows backward.
-struct Backward<'a, T> {
-    all: Call,
-    y: &'a [T],
-    dy: &'a [T],
-    dx: &'a mut [T],
-}
-
-impl<T: Element> Kernel<T> for Backward<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes<T>>(self, l: L) {
-        let width = self.all.width;
-        let rows = self.y.chunks_exact(width).zip(self.dy.chunks_exact(width));
-        for ((y, dy), dx) in rows.zip(self.dx.chunks_exact_mut(width)) {
-            let row = Gradient { y, dy, is_log: self.all.form == Form::LogSoftmax };
-            // SAFETY: the three have `width` elements.
-            unsafe {
-                let [sum] = lane_sums(l, width, &row);
-                row.write(l, sum, dx);
-            }
-        }
-    }
-}
-
-/// One row backward: `y (dy - sum of y dy)`, and of the logarithm `dy - e^y sum of dy`.
-struct Gradient<'a, T> {
-    y: &'a [T],
-    dy: &'a [T],
-    is_log: bool,
-}
-
-impl<T: Element> Terms<T, 1> for Gradient<'_, T> {
-    #[inline(always)]
-    unsafe fn at<L: Lanes<T>>(&self, l: L, j: usize, n: usize) -> [L::V; 1] {
-        // SAFETY: the caller vouches for the elements.
-        unsafe {
-            let dy = l.load_up_to(self.dy.as_ptr().add(j), n - j);
-            if self.is_log {
-                return [dy];
-            }
-            [l.mul(l.load_up_to(self.y.as_ptr().add(j), n - j), dy)]
-        }
-    }
-}
-
-impl<T: Element> Gradient<'_, T> {
-    /// # Safety
-    /// `dx` is as long as the row.
-    #[inline(always)]
-    unsafe fn write<L: Lanes<T>>(&self, l: L, sum: T, dx: &mut [T]) {
-        let (n, sum) = (self.y.len(), l.splat(sum));
-        for j in (0..n).step_by(L::N) {
-            // SAFETY: elements j .. n exist in all three.
-            unsafe {
-                let y = l.load_up_to(self.y.as_ptr().add(j), n - j);
-                let dy = l.load_up_to(self.dy.as_ptr().add(j), n - j);
-                let dz = match self.is_log {
-                    true => l.fnma(exp_negative(l, y), sum, dy),
-                    false => l.mul(y, l.sub(dy, sum)),
-                };
-                l.store_up_to(dx.as_mut_ptr().add(j), dz, n - j);
-            }
-        }
     }
 }

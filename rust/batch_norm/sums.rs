@@ -1,6 +1,7 @@
 //! What the features' statistics and gradients are made of: sums over the rows of a block.
 
-use super::{Call, Lines, Normal, elements};
+use super::Call;
+use super::rows::{Lines, Normal, elements};
 use crate::simd::{Element, Kernel, Lanes};
 
 /// What is summed over rows.

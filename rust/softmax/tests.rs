@@ -1,4 +1,4 @@
-use ndarray::{Array3, array};
+use ndarray::{Array3, array, s};
 
 use super::*;
 use crate::parallel::WORTH_SPLITTING;
@@ -111,19 +111,19 @@ fn keys_that_are_hidden_change_no_bit() {
 #[test]
 fn what_is_no_number_stays_in_its_row() {
     let (inf, nan) = (f64::INFINITY, f64::NAN);
-    let x = array![[[inf, 0.0], [nan, 0.0], [-inf, -inf], [-inf, 0.0]]];
+    let x = array![[[inf, 0.0], [nan, 0.0], [nan, -inf], [-inf, -inf], [-inf, 0.0]]];
     for form in [Form::Softmax, Form::LogSoftmax, Form::Attention] {
         on_every_isa(|_| {
             let y = run(form, &x, None, 1);
-            assert!(y.slice(s![0, ..2, ..]).iter().all(|y| y.is_nan()));
+            assert!(y.slice(s![0, ..3, ..]).iter().all(|y| y.is_nan()));
             let attends = form == Form::Attention;
-            assert!(y.slice(s![0, 2, ..]).iter().all(|y| if attends {
+            assert!(y.slice(s![0, 3, ..]).iter().all(|y| if attends {
                 *y == 0.0
             } else {
                 y.is_nan()
             }));
             let last = if form == Form::LogSoftmax { [-inf, 0.0] } else { [0.0, 1.0] };
-            assert_eq!(y.slice(s![0, 3, ..]).to_vec(), last);
+            assert_eq!(y.slice(s![0, 4, ..]).to_vec(), last);
         });
     }
 }

@@ -75,9 +75,10 @@ def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
 def _over_rows(form: Literal["softmax", "log_softmax"], x: Tensor, axis: int) -> Tensor:
     """One of the core's functions of rows, along `axis`."""
     a = _to_last(x.data, axis)
-    if a.shape[-1] == 0:
+    length = a.shape[-1] if a.ndim else 1
+    if length == 0:
         raise ValueError(f"{form}: x: expected at least one element along the axis, got {x.shape}")
-    rows = (1, a.size // a.shape[-1], a.shape[-1])
+    rows = (1, a.size // length, length)
     y = _core.softmax_forward(form, a.reshape(rows))
 
     def backward(g: Array) -> Array:
@@ -89,7 +90,7 @@ def _over_rows(form: Literal["softmax", "log_softmax"], x: Tensor, axis: int) ->
 
 def _to_last(a: Array, axis: int) -> Array:
     """`a` with this axis and the last one swapped: doing it again undoes it."""
-    return a if axis == -1 else np.swapaxes(a, axis, -1)
+    return a if axis in (-1, a.ndim - 1) else np.swapaxes(a, axis, -1)
 
 
 def _stretch(reduced: Array, whole: Array, axis: Axes) -> Array:

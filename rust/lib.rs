@@ -60,7 +60,8 @@
 //! | `cells` | one file a cell: equations, forward next to backward |
 //! | `sequence` | the time loop and backpropagation through time, written once |
 //! | `linear`, `embedding`, `loss`, `optim` | what training needs beside the layers |
-//! | `softmax`, `layer_norm`, `batch_norm` | rows normalized, and products of attention in `linear` |
+//! | `softmax`, `layer_norm`, `batch_norm` | rows normalized |
+//! | `additive` | the scores of additive attention; products of the other one are in `linear` |
 //! | `lane_sums`, `block_sums` | sums along rows and over them, in an order of their own |
 //! | `ctc`, `crf`, `log_space` | losses over all labellings of a sequence, and decoding |
 //! | `parallel`, `pool`, `chunks` | threads and tasks |
@@ -69,6 +70,7 @@
 //! | `indices` | indices checked on a private copy |
 //! | `shape`, `error` | every check before any work, and what it says |
 
+pub mod additive;
 pub mod batch_norm;
 mod block_sums;
 mod board;

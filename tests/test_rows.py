@@ -30,12 +30,20 @@ def norm(layer: Any, x: Tensor, **rest: Any) -> list[Tensor]:
     return [layer(x, **rest), *layer.parameters()]
 
 
+def additive(dtype: Any, query: Tensor, key: Tensor) -> list[Tensor]:
+    """Context and weights of a layer that starts the same each time, and its parameters."""
+    recurra.manual_seed(1)
+    layer = recurra.AdditiveAttention(131, 131, 37, dtype)
+    return [*layer(query, key, lengths=LENGTHS), *layer.parameters()]
+
+
 CALLS: dict[str, Callable[[Tensor, Any], list[Tensor]]] = {
     "softmax": lambda x, _: [ops.softmax(x)],
     "log_softmax": lambda x, _: [ops.log_softmax(x, 1)],
     "layer norm": lambda x, d: norm(recurra.LayerNorm(131, dtype=d), x),
     "batch norm": lambda x, d: norm(recurra.BatchNorm(131, dtype=d), x, lengths=LENGTHS),
     "batch norm in use": lambda x, d: norm(recurra.BatchNorm(131, dtype=d).eval(), x),
+    "additive attention": lambda x, d: additive(d, x[:, :9], x),
     "attention": lambda x, _: list(scaled_dot_product_attention(x, x, x, LENGTHS, is_causal=True)),
 }
 
@@ -49,7 +57,7 @@ def test_threads_and_instruction_sets_change_no_bit(name: str, dtype: Any) -> No
     def results() -> dict[str, np.ndarray]:
         leaf = Tensor(x, requires_grad=True)
         first, *others = CALLS[name](leaf, dtype)
-        first.backward(g)
+        first.backward(g[:, : first.shape[1]])
         out = {"y": first.data, "dx": leaf.grad}
         for i, tensor in enumerate(others):
             out |= {f"d{i}": tensor.grad} if tensor.grad is not None else {f"{i}": tensor.data}
@@ -93,6 +101,7 @@ def test_softmax_of_one_element_and_of_none() -> None:
         assert x.grad.tolist() == [[0.0], [0.0]]
         assert function(Tensor(np.ones((0, 3)))).shape == (0, 3)
         assert function(Tensor(np.ones((3, 0))), 0).shape == (3, 0)
+        assert function(Tensor(7.0)).data.tolist() == one
         name = function.__name__
         text = f"{name}: x: expected at least one element along the axis, got (3, 0)"
         with raises(ValueError, text):
@@ -146,6 +155,9 @@ def test_the_core_refuses_what_does_not_fit() -> None:
         _core.softmax_forward("hard", x)  # type: ignore[arg-type]
     with raises(TypeError, "softmax_forward: mask: expected booleans, got dtype int64"):
         _core.softmax_forward("attention", x, np.ones((2, 3, 4), int))
+    text = "softmax_forward: mask: expected booleans, got a byte 2"
+    with raises(ValueError, text):
+        _core.softmax_forward("attention", x, np.broadcast_to(np.uint8(2), x.shape).view(bool))
     with raises(TypeError, "softmax_backward: dy: expected dtype float64 as y has, got float32"):
         _core.softmax_backward("softmax", x, x.astype(np.float32))
     text = "layer_norm_backward: mean: expected shape (N,) = (3,), got (2,)"
@@ -154,6 +166,9 @@ def test_the_core_refuses_what_does_not_fit() -> None:
     text = "batch_norm_statistics: valid: expected shape (N,) = (3,), got (2,)"
     with raises(ValueError, text):
         _core.batch_norm_statistics(x[0], np.ones(2, bool))
+    text = "additive_forward: key: expected shape (B, K, H) = (2, 3, 4), got (1, 3, 4)"
+    with raises(ValueError, text):
+        _core.additive_forward(x, x[:1], np.ones(4))
     text = "linear_forward_each: w: expected shape (B, O, I) = (2, 3, 4), got (1, 3, 4)"
     with raises(ValueError, text):
         _core.linear_forward_each(x, x[:1])

@@ -19,6 +19,8 @@ __all__ = [
     "adagrad_step",
     "adam_step",
     "adamax_step",
+    "additive_backward",
+    "additive_forward",
     "available_isas",
     "backward",
     "batch_norm_backward",
@@ -182,6 +184,20 @@ def linear_backward_each(
     x: ArrayLike, w: ArrayLike, dy: ArrayLike, n_threads: int | None = None
 ) -> tuple[Array, Array]:
     """dy (B, N, O): `dx, dw`."""
+
+def additive_forward(
+    query: ArrayLike, key: ArrayLike, weight: ArrayLike, n_threads: int | None = None
+) -> Array:
+    """query (B, Q, H), key (B, K, H), weight (H,): weight . tanh(query + key) (B, Q, K)."""
+
+def additive_backward(
+    query: ArrayLike,
+    key: ArrayLike,
+    weight: ArrayLike,
+    dscores: ArrayLike,
+    n_threads: int | None = None,
+) -> tuple[Array, Array, Array]:
+    """dscores (B, Q, K): `dquery, dkey, dweight`."""
 
 def embedding_forward(weight: ArrayLike, ids: ArrayLike, n_threads: int | None = None) -> Array:
     """weight (V, E), ids (N,): (N, E)."""

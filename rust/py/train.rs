@@ -11,6 +11,7 @@ macro_rules! with_precision_of {
     };
 }
 
+mod additive;
 mod batch_norm;
 mod clipping;
 mod cross_entropy;
@@ -152,6 +153,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     products::register(module)?;
     softmax::register(module)?;
     layer_norm::register(module)?;
+    additive::register(module)?;
     batch_norm::register(module)?;
     clipping::register(module)?;
     optimizers::register(module)

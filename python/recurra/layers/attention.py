@@ -1,12 +1,10 @@
 """The parts of attention: scores, a softmax over valid keys, a weighted sum of values.
 
-Letters: `B` batch rows, `Q` queries, `K` keys and as many values, `C` features. Products and the
-sums of the softmax are the core's: their bits depend neither on other rows nor on padding behind
-the keys. Their tanh is NumPy's.
+Letters: `B` batch rows, `Q` queries, `K` keys and as many values, `C` features. The
+arithmetic is the core's: its bits depend neither on other rows nor on padding behind the keys.
 """
 
 import functools
-import math
 from typing import NoReturn
 
 import numpy as np
@@ -30,17 +28,11 @@ def dot_scores(query: Tensor, key: Tensor) -> Tensor:
 
 def additive_scores(query: Tensor, key: Tensor, weight: Tensor) -> Tensor:
     """query (B, Q, H), key (B, K, H), weight (H,) to weight . tanh(query + key): (B, Q, K)."""
-    hidden = np.tanh(query.data[:, :, None] + key.data[:, None])
-    rows = hidden.reshape(math.prod(hidden.shape[:3]), hidden.shape[3])
-    w = weight.data[None]
-    scores = _core.linear_forward(rows, w).reshape(hidden.shape[:3])
-    zero = np.zeros(query.shape, query.dtype)
+    q, k, w = query.data, key.data, weight.data
+    scores = _core.additive_forward(q, k, w)
 
     def backward(g: Array) -> tuple[Array, Array, Array]:
-        dhidden, dw, _ = _core.linear_backward(rows, w, g.reshape(-1, 1))
-        inner = dhidden.reshape(hidden.shape) * (1 - hidden * hidden)
-        dquery: Array = functools.reduce(np.add, np.moveaxis(inner, 2, 0), zero)  # keys ascend
-        return dquery, inner.sum(1), dw[0]
+        return _core.additive_backward(q, k, w, g)
 
     return fused_node("additive_scores", (scores,), (query, key, weight), backward)[0]
 

@@ -23,7 +23,7 @@ use crate::block_sums::totals;
 use crate::chunks::zeros;
 use crate::dense::{Dense, Shares, dense_mut, part, run};
 use crate::error::Result;
-use crate::lane_sums::{Terms, lane_sums};
+use crate::lane_sums::{Terms, elements, lane_sums};
 use crate::math::tanh;
 use crate::parallel::threads_for;
 use crate::shape::equal;
@@ -240,14 +240,4 @@ impl<T: Element> Pair<'_, T> {
             }
         }
     }
-}
-
-/// Elements `j` to `j + L::N`, or to `n`.
-///
-/// # Safety
-/// They exist.
-#[inline(always)]
-unsafe fn elements<T: Element, L: Lanes<T>>(l: L, a: &[T], j: usize, n: usize) -> L::V {
-    // SAFETY: the caller vouches for the elements.
-    unsafe { l.load_up_to(a.as_ptr().add(j), n - j) }
 }

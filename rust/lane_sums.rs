@@ -20,6 +20,16 @@ pub(crate) trait Terms<T: Element, const K: usize> {
     unsafe fn at<L: Lanes<T>>(&self, l: L, j: usize, n: usize) -> [L::V; K];
 }
 
+/// Elements `j` to `j + L::N`, or to `n`.
+///
+/// # Safety
+/// They exist.
+#[inline(always)]
+pub(crate) unsafe fn elements<T: Element, L: Lanes<T>>(l: L, a: &[T], j: usize, n: usize) -> L::V {
+    // SAFETY: the caller vouches for the elements.
+    unsafe { l.load_up_to(a.as_ptr().add(j), n - j) }
+}
+
 /// Partial sums under way, in the first `LANES / L::N` registers.
 type Sums<V, const K: usize> = [[V; K]; LANES];
 
@@ -123,7 +133,7 @@ mod tests {
         #[inline(always)]
         unsafe fn at<L: Lanes<T>>(&self, l: L, j: usize, n: usize) -> [L::V; 1] {
             // SAFETY: the caller vouches for the terms.
-            unsafe { [l.load_up_to(self.0.as_ptr().add(j), n - j)] }
+            unsafe { [elements(l, self.0, j, n)] }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The kernels: some rows, forward and backward.
 
-use crate::lane_sums::{Terms, lane_sums};
+use crate::lane_sums::{Terms, elements, lane_sums};
 use crate::simd::{Element, Kernel, Lanes};
 
 /// Some rows forward.
@@ -103,13 +103,6 @@ impl<T: Element> Row<'_, T> {
             }
         }
     }
-}
-
-/// Elements `j` to `j + L::N`, or to `n`.
-#[inline(always)]
-unsafe fn elements<T: Element, L: Lanes<T>>(l: L, a: &[T], j: usize, n: usize) -> L::V {
-    // SAFETY: the caller vouches for the elements.
-    unsafe { l.load_up_to(a.as_ptr().add(j), n - j) }
 }
 
 /// Some rows backward.

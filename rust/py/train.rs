@@ -34,6 +34,8 @@ use crate::{embedding, linear};
 
 type Object<'py> = Bound<'py, PyAny>;
 type Untyped<'py> = Bound<'py, PyUntypedArray>;
+/// Three arrays.
+type Three<'py> = (Object<'py>, Object<'py>, Object<'py>);
 
 /// The number of threads that a call asks for.
 fn asked(operation: &'static str, n: Option<&Object<'_>>) -> PyResult<Option<usize>> {
@@ -63,14 +65,11 @@ fn linear_y<'py, T: Number>(
     Ok(y.into_any())
 }
 
-/// `dx, dw, db`
-type LinearGradients<'py> = (Object<'py>, Object<'py>, Object<'py>);
-
 #[pyfunction]
 #[pyo3(signature = (x, w, dy, n_threads=None))]
 fn linear_backward<'py>(
     x: &Object<'py>, w: &Object<'py>, dy: &Object<'py>, n_threads: Option<&Object<'py>>,
-) -> PyResult<LinearGradients<'py>> {
+) -> PyResult<Three<'py>> {
     let operation = "linear_backward";
     let x = array(x, Name { operation, argument: "x" })?;
     with_precision_of!(
@@ -83,7 +82,7 @@ fn linear_backward<'py>(
 
 fn linear_gradients<'py, T: Number>(
     x: &Untyped<'py>, w: &Object<'py>, dy: &Object<'py>, threads: Option<usize>,
-) -> PyResult<LinearGradients<'py>> {
+) -> PyResult<Three<'py>> {
     let name = |argument| Name { operation: "linear_backward", argument };
     let x = typed::<T, Ix2>(x, name("x"), "(N, I)", "x has")?;
     let w = required::<T, Ix2>(w, name("w"), "(O, I)", "x has")?;

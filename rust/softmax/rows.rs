@@ -3,7 +3,7 @@
 use ndarray::{ArrayView1, ArrayView3, s};
 
 use super::{Call, Form};
-use crate::lane_sums::{Terms, lane_sums};
+use crate::lane_sums::{Terms, elements, lane_sums};
 use crate::math::exp_negative;
 use crate::simd::{Element, Kernel, Lanes};
 
@@ -189,11 +189,11 @@ impl<T: Element> Terms<T, 1> for Gradient<'_, T> {
     unsafe fn at<L: Lanes<T>>(&self, l: L, j: usize, n: usize) -> [L::V; 1] {
         // SAFETY: the caller vouches for the elements.
         unsafe {
-            let dy = l.load_up_to(self.dy.as_ptr().add(j), n - j);
+            let dy = elements(l, self.dy, j, n);
             if self.is_log {
                 return [dy];
             }
-            [l.mul(l.load_up_to(self.y.as_ptr().add(j), n - j), dy)]
+            [l.mul(elements(l, self.y, j, n), dy)]
         }
     }
 }
@@ -207,8 +207,8 @@ impl<T: Element> Gradient<'_, T> {
         for j in (0..n).step_by(L::N) {
             // SAFETY: elements j .. n exist in all three.
             unsafe {
-                let y = l.load_up_to(self.y.as_ptr().add(j), n - j);
-                let dy = l.load_up_to(self.dy.as_ptr().add(j), n - j);
+                let y = elements(l, self.y, j, n);
+                let dy = elements(l, self.dy, j, n);
                 let dz = match self.is_log {
                     true => l.fnma(exp_negative(l, y), sum, dy),
                     false => l.mul(y, l.sub(dy, sum)),

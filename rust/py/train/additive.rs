@@ -4,7 +4,7 @@ use ndarray::{Ix1, Ix3};
 use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
 
-use super::{Object, Untyped, asked};
+use super::{Object, Three, Untyped, asked};
 use crate::additive::{Gradients, backward, forward};
 use crate::py::arrays::{
     Name, Number, Precision, array, empty, precision, required, typed, view, view_mut,
@@ -34,9 +34,6 @@ fn scores<'py, T: Number>(
     py.detach(|| forward(q, k, w, out, threads))?;
     Ok(scores.into_any())
 }
-
-/// Three arrays.
-type Three<'py> = (Object<'py>, Object<'py>, Object<'py>);
 
 #[pyfunction]
 #[pyo3(signature = (query, key, weight, dscores, n_threads=None))]

@@ -4,7 +4,7 @@ use ndarray::{Ix1, Ix2};
 use numpy::{PyArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
-use super::{Object, Untyped, asked};
+use super::{Object, Three, Untyped, asked};
 use crate::batch_norm::{self, Columns, Gradients};
 use crate::py::arrays::{
     Name, Number, Precision, array, booleans, empty, optional, precision, required, typed, view,
@@ -108,9 +108,6 @@ fn normalized<'py, T: Number>(
     x.py().detach(|| batch_norm::forward(xs, v, of, ys, threads))?;
     Ok(y.into_any())
 }
-
-/// `dx, dweight, dbias`
-type Three<'py> = (Object<'py>, Object<'py>, Object<'py>);
 
 #[pyfunction]
 #[pyo3(signature = (x, valid, mean, scale, weight, dy, of_batch, n_threads=None))]

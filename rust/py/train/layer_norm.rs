@@ -4,14 +4,11 @@ use ndarray::{Ix1, Ix2};
 use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
 
-use super::{Object, Untyped, asked};
+use super::{Object, Three, Untyped, asked};
 use crate::layer_norm::{self, Gradients, Statistics};
 use crate::py::arrays::{
     Name, Number, Precision, array, empty, optional, precision, required, typed, view, view_mut,
 };
-
-/// Three arrays.
-type Three<'py> = (Object<'py>, Object<'py>, Object<'py>);
 
 #[pyfunction]
 #[pyo3(signature = (x, weight, bias, eps, n_threads=None))]

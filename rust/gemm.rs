@@ -36,17 +36,17 @@ impl<T: Element> Gathered<'_, T> {
     }
 }
 
-/// `out[out_row + i, :] = sum over k of left[k, first + i] * right[k, :]` for `i` in `0 .. rows`,
+/// `out[out_row + i, :] = sum over k of left[k, first + i] * right[index[k], :]` for `i` in `0 .. rows`,
 /// or that much more: a sum goes on from where it is, so it may be taken in parts.
 #[derive(Clone, Copy)]
 pub(crate) struct Outer<'a, T> {
     /// The factor whose columns become rows of the result.
-    pub left: Gathered<'a, T>,
+    pub left: Rows<T>,
     /// Its first column.
     pub first: usize,
     /// Its columns.
     pub rows: usize,
-    /// The other factor; its index is as long as the left one's.
+    /// The other factor; its index has a number for each row of the left one.
     pub right: Gathered<'a, T>,
     /// The result.
     pub out: View<T>,
@@ -61,12 +61,9 @@ const K_BLOCK: usize = 256;
 /// Panels of the right factor that are packed at once: with `K_BLOCK` they fill half of a small
 /// second-level cache.
 const PANELS: usize = 16;
-/// Tiles of the left factor that are packed at once: its rows are far apart, and what comes with a
+/// Columns of the left factor that are packed at once: its rows are far apart, and what comes with a
 /// cache line should be used.
-const LEFT_TILES: usize = 8;
-/// Rows of the left factor between asking for one and packing it: the processor does not see them
-/// coming by itself.
-const AHEAD: usize = 8;
+const LEFT: usize = 96;
 /// Bytes of a cache line.
 pub(crate) const LINE: usize = 64;
 /// Rows of a result below which a task is not split.
@@ -83,7 +80,7 @@ pub(crate) unsafe fn outer_products<T: Element>(
     for product in products {
         // Twice as many parts as threads, so that a late thread is made up for.
         let parts = product.rows.div_ceil(ROWS).min(if threads > 1 { 2 * threads } else { 1 });
-        let each = product.rows.div_ceil(parts.max(1)).next_multiple_of(12);
+        let each = product.rows.div_ceil(parts.max(1)).next_multiple_of(16);
         for first in (0..product.rows).step_by(each.max(1)) {
             let rows = each.min(product.rows - first);
             tasks.push(Outer {
@@ -107,7 +104,7 @@ pub(crate) unsafe fn outer_products<T: Element>(
 struct Blocked<T> {
     /// A block of the right factor, packed.
     right: *mut T,
-    /// Tiles of the left factor, each packed by columns.
+    /// Columns of the left factor, each in a row that is `left_row` elements from the next.
     left: *mut T,
     /// The result, in rows of whole panels.
     sums: *mut T,
@@ -119,10 +116,10 @@ impl<T: Element> Blocked<T> {
         let mut parts = start.map_or_else(Parts::measure, Parts::of);
         let width = panel_width(lanes);
         let panels = product.right.width.div_ceil(width).min(PANELS);
-        let k = K_BLOCK.min(product.left.index.len());
+        let k = K_BLOCK.min(product.right.index.len());
         let memory = Self {
             right: parts.take(panels * width * k),
-            left: parts.take(LEFT_TILES * (MAX_ROWS.next_multiple_of(lanes) * k + LINE)),
+            left: parts.take(LEFT.min(product.rows) * left_row::<T>(k)),
             sums: parts.take(product.rows.saturating_mul(panels * width)),
             zeros: parts.take(panels * width),
         };
@@ -130,8 +127,11 @@ impl<T: Element> Blocked<T> {
     }
 }
 
-/// The tallest tile of any instruction set.
-const MAX_ROWS: usize = 12;
+/// From a column of `k` elements of the left factor to the next, once they are packed. A line more
+/// than needed: equal powers of two apart would meet in one cache set.
+const fn left_row<T>(k: usize) -> usize {
+    k + LINE / size_of::<T>()
+}
 
 struct OuterRun<'a, T> {
     product: &'a Outer<'a, T>,
@@ -154,8 +154,8 @@ impl<T: Element> Kernel<T> for OuterRun<'_, T> {
                 let count = PANELS.min(total - panel);
                 let columns = (count * width).min(p.right.width - panel * width);
                 self.start(panel * width, columns, count * width);
-                for k0 in (0..p.left.index.len()).step_by(K_BLOCK) {
-                    let k = K_BLOCK.min(p.left.index.len() - k0);
+                for k0 in (0..p.right.index.len()).step_by(K_BLOCK) {
+                    let k = K_BLOCK.min(p.right.index.len() - k0);
                     self.pack_right(l, panel * width, columns, k0, k);
                     self.block(l, count, k0, k);
                 }
@@ -175,7 +175,7 @@ impl<T: Element> OuterRun<'_, T> {
         let (p, w) = (self.product, &self.memory);
         // SAFETY: as `run` says.
         unsafe {
-            if p.left.index.is_empty() || p.accumulate {
+            if p.right.index.is_empty() || p.accumulate {
                 w.sums.write_bytes(0, p.rows * row);
             }
             let out = p.out.columns_from(first);
@@ -203,72 +203,57 @@ impl<T: Element> OuterRun<'_, T> {
     /// Adds terms `k0 .. k0 + k` to all sums.
     #[inline(always)]
     unsafe fn block<L: Lanes<T>>(&self, l: L, count: usize, k0: usize, k: usize) {
-        let (rows, tiles) = (self.product.rows, self.product.rows.div_ceil(L::ROWS));
-        for first in (0..tiles).step_by(LEFT_TILES) {
-            let n = LEFT_TILES.min(tiles - first);
-            // All tiles are about as tall: tile t has the rows from `ends[t]` to `ends[t + 1]`.
-            let ends: [usize; LEFT_TILES + 1] =
-                std::array::from_fn(|tile| (first + tile.min(n)) * rows / tiles);
+        let (p, w, width) = (self.product, &self.memory, panel_width(L::N));
+        let is_first = k0 == 0 && !p.accumulate;
+        for first in (0..p.rows).step_by(LEFT) {
+            let rows = LEFT.min(p.rows - first);
+            let out = w.sums.wrapping_add(first * count * width);
+            let (start, row) = if is_first { (w.zeros, 0) } else { (out, count * width) };
             // SAFETY: as `run` says.
             unsafe {
-                self.pack_left(l, &ends[..=n], k0, k);
-                (0..n)
-                    .for_each(|tile| self.tile(l, tile, ends[tile]..ends[tile + 1], count, k0, k));
+                self.pack_left(l, first..first + rows, k0, k);
+                Product {
+                    m: rows,
+                    k,
+                    a: Rows { start: w.left.cast_const(), row: left_row::<T>(k) },
+                    panels: w.right,
+                    panel_stride: k * width,
+                    count,
+                    init: Init { start: start.cast_const(), row, blocks: Blocks::DENSE },
+                    out,
+                    out_row: count * width,
+                    out_blocks: Blocks::DENSE,
+                }
+                .run_on(l);
             }
         }
     }
 
-    /// Where a packed tile starts, and elements from a column to the next.
-    fn left<L: Lanes<T>>(&self, _: L, tile: usize, k: usize) -> (*mut T, usize) {
-        let column = L::ROWS.next_multiple_of(L::N);
-        // A line more than needed: equal powers of two apart would meet in one cache set.
-        (self.memory.left.wrapping_add(tile * (k * column + LINE / size_of::<T>())), column)
-    }
-
+    /// Columns of the left factor become rows, in blocks that are transposed in registers.
     #[inline(always)]
-    unsafe fn pack_left<L: Lanes<T>>(&self, l: L, ends: &[usize], k0: usize, k: usize) {
-        let p = self.product;
-        let columns =
-            (p.first + ends[0]..p.first + ends[ends.len() - 1]).step_by(LINE / size_of::<T>());
-        for i in 0..k {
-            let ahead = p.left.row(k0 + (i + AHEAD).min(k - 1));
-            columns.clone().for_each(|j| l.prefetch(ahead.wrapping_add(j)));
-            let from = p.left.row(k0 + i).wrapping_add(p.first);
-            for (tile, rows) in ends.windows(2).enumerate() {
-                let (to, column) = self.left(l, tile, k);
-                // SAFETY: the row has these columns; a tile has room for k columns.
-                unsafe {
-                    let from = from.add(rows[0]);
-                    copy_columns(l, from, rows[1] - rows[0], to.add(i * column), column);
+    unsafe fn pack_left<L: Lanes<T>>(&self, l: L, columns: Range<usize>, k0: usize, k: usize) {
+        let (left, to, row) = (self.product.left, self.memory.left, left_row::<T>(k));
+        let from = left.start.wrapping_add(k0 * left.row + self.product.first + columns.start);
+        let (n, whole) = (columns.len(), columns.len() / L::N * L::N);
+        for i in (0..k).step_by(L::N) {
+            let terms = L::N.min(k - i);
+            for ahead in i + terms..k.min(i + 2 * terms) {
+                let from = from.wrapping_add(ahead * left.row);
+                (0..n)
+                    .step_by(LINE / size_of::<T>())
+                    .for_each(|j| l.prefetch(from.wrapping_add(j)));
+            }
+            let whole = if terms == L::N { whole } else { 0 };
+            // SAFETY: the rows have these columns; there is room for k elements of each.
+            unsafe {
+                let from = from.add(i * left.row);
+                for j in (0..whole).step_by(L::N) {
+                    l.transpose(from.add(j), left.row as isize, to.add(j * row + i), row);
+                }
+                for (j, t) in (whole..n).flat_map(|j| (0..terms).map(move |t| (j, t))) {
+                    *to.add(j * row + i + t) = *from.add(t * left.row + j);
                 }
             }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn tile<L: Lanes<T>>(
-        &self, l: L, tile: usize, rows: Range<usize>, count: usize, k0: usize, k: usize,
-    ) {
-        let (w, width) = (&self.memory, panel_width(L::N));
-        let (left, column) = self.left(l, tile, k);
-        let out = w.sums.wrapping_add(rows.start * count * width);
-        let is_first = k0 == 0 && !self.product.accumulate;
-        let (start, row) = if is_first { (w.zeros, 0) } else { (out, count * width) };
-        // SAFETY: as `run` says.
-        unsafe {
-            Product {
-                m: rows.len(),
-                k,
-                a: Rows { start: left.cast_const(), row: 1, column },
-                panels: w.right,
-                panel_stride: k * width,
-                count,
-                init: Init { start: start.cast_const(), row, blocks: Blocks::DENSE },
-                out,
-                out_row: count * width,
-                out_blocks: Blocks::DENSE,
-            }
-            .run_on(l);
         }
     }
 }

@@ -49,7 +49,7 @@ impl<T: Element> Kernel<T> for Whole<'_, T> {
         let product = Product {
             m,
             k,
-            a: Rows { start: a.as_ptr(), row: k, column: 1 },
+            a: Rows { start: a.as_ptr(), row: k },
             panels: panels.start(0),
             panel_stride: panels.stride,
             count: panels.count,
@@ -109,22 +109,23 @@ fn columns_are_packed_from_lines_of_any_step() {
     }
 }
 
-#[test]
-fn outer_products_are_plain_sums_whatever_the_threads() {
-    let (terms, rows, columns) = (300, 61, 45);
-    let (left, right) = (numbers::<f64>(terms, rows + 3, 5), numbers::<f64>(terms, columns, 6));
-    let index: Vec<usize> = (0..terms).map(|i| (i * 7) % terms).collect();
+fn outer_products_are_plain_sums<T: Element>(rows: usize, fma: fn(T, T, T) -> T) {
+    let (terms, columns) = (300, 45);
+    let (left, right) = (numbers::<T>(terms, rows + 3, 5), numbers::<T>(terms, columns, 6));
+    let index: Vec<usize> = (0..terms).map(|k| (k * 7) % terms).collect();
     let expected = Array2::from_shape_fn((rows, columns), |(i, j)| {
-        index.iter().fold(0.0, |sum, &k| left[(k, i + 2)].mul_add(right[(k, j)], sum))
+        (0..terms).fold(T::default(), |sum, k| fma(left[(k, i + 2)], right[(index[k], j)], sum))
     });
     for isa in Isa::present() {
         for (threads, cut) in [(1, 0), (2, 17), (3, 280), (1, 300)] {
-            let mut out = Array2::zeros((rows + 1, columns));
-            out.slice_mut(ndarray::s![1.., ..]).fill(f64::NAN);
+            let mut out = Array2::from_elem((rows + 1, columns), T::default());
+            out.slice_mut(ndarray::s![1.., ..]).fill(T::from_f64(f64::NAN));
             // In two parts: the second goes on where the first one ended.
-            for (index, accumulate) in [(&index[..cut], false), (&index[cut..], true)] {
+            for (terms, accumulate) in [(0..cut, false), (cut..terms, true)] {
+                let start = left.as_ptr().wrapping_add(terms.start * (rows + 3));
+                let index = &index[terms];
                 let product = Outer {
-                    left: Gathered { start: left.as_ptr(), width: rows + 3, index },
+                    left: Rows { start, row: rows + 3 },
                     first: 2,
                     rows,
                     right: Gathered { start: right.as_ptr(), width: columns, index },
@@ -132,13 +133,22 @@ fn outer_products_are_plain_sums_whatever_the_threads() {
                     out_row: 1,
                     accumulate,
                 };
-                // SAFETY: the index names rows of both factors; the result has the rows and
-                // columns.
+                // SAFETY: the left factor has a row for each number, the index names rows of the
+                // right one; the result has the rows and columns.
                 unsafe { outer_products(isa, &[product], threads).unwrap() };
             }
             assert!(out.slice(ndarray::s![1.., ..]) == expected, "{} {threads} {cut}", isa.name());
-            assert!(out.row(0).iter().all(|&x| x == 0.0));
+            assert!(out.row(0).iter().all(|&x| x == T::default()));
         }
+    }
+}
+
+#[test]
+fn outer_products_are_plain_sums_whatever_the_threads() {
+    // The second is split over threads, packed in parts, and no whole number of registers.
+    for rows in [7, 61, 131] {
+        outer_products_are_plain_sums::<f32>(rows, f32::mul_add);
+        outer_products_are_plain_sums::<f64>(rows, f64::mul_add);
     }
 }
 
@@ -147,14 +157,13 @@ fn column_sums_are_in_order() {
     // The second is split over threads.
     for (rows, columns) in [(100, 37), (2000, 150)] {
         let x = numbers::<f32>(rows, columns, 7);
-        let index: Vec<usize> = (0..rows).rev().collect();
-        let sum = |j| index.iter().fold(0.0f32, |sum, &k| sum + x[(k, j)]);
+        let sum = |j| x.column(j).iter().fold(0.0f32, |sum, x| sum + x);
         let expected: Vec<f32> = (0..columns).map(sum).collect();
         for isa in Isa::present() {
             let mut sums = vec![0.0; columns];
-            let rows = Gathered { start: x.as_ptr(), width: columns, index: &index };
-            // SAFETY: the index names rows of x.
-            unsafe { column_sums(isa, &rows, &mut sums, 3).unwrap() };
+            let all = Rows { start: x.as_ptr(), row: columns };
+            // SAFETY: these are the rows of x.
+            unsafe { column_sums(isa, all, rows, &mut sums, 3).unwrap() };
             assert_eq!(sums, expected, "{}", isa.name());
         }
     }

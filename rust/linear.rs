@@ -34,7 +34,7 @@ use crate::chunks::{reserved, zeros};
 use crate::column_sums::column_sums;
 use crate::error::{Error, Result};
 use crate::gemm::{self, Gathered, Outer};
-use crate::kernel::panel_width;
+use crate::kernel::{Rows, panel_width};
 use crate::linear::product::multiply;
 use crate::panels::Panels;
 use crate::parallel;
@@ -136,8 +136,9 @@ fn parameters<T: Element>(
     let (mut x_copy, mut dy_copy) = (None, None);
     let mut index = reserved(x.nrows(), "row numbers")?;
     index.extend(0..x.nrows());
-    let left = gathered(dy, &index, &mut dy_copy)?;
-    let right = gathered(x, &index, &mut x_copy)?;
+    let left = contiguous(dy, &mut dy_copy)?;
+    let Rows { start, row: width } = contiguous(x, &mut x_copy)?;
+    let right = Gathered { start, width, index: &index };
     let rows = dy.ncols();
     let out = View::of_mut2(&mut dw);
     let product = Outer { left, first: 0, rows, right, out, out_row: 0, accumulate: false };
@@ -145,19 +146,17 @@ fn parameters<T: Element>(
     // SAFETY: the index names all rows; shapes were checked; nobody else writes the results.
     unsafe {
         gemm::outer_products(isa, &[product], threads)?;
-        column_sums(isa, &left, &mut sums, threads)?;
+        column_sums(isa, left, x.nrows(), &mut sums, threads)?;
     }
     db.iter_mut().zip(sums).for_each(|(db, sum)| *db = sum);
     Ok(())
 }
 
 /// The rows of `a` where they lie, if they lie one after the other; else of a copy.
-fn gathered<'a, T: Element>(
-    a: &ArrayView2<'_, T>, index: &'a [usize], copy: &mut Option<Buffer<T>>,
-) -> Result<Gathered<'a, T>> {
+fn contiguous<T: Element>(a: &ArrayView2<'_, T>, copy: &mut Option<Buffer<T>>) -> Result<Rows<T>> {
     let (rows, width) = a.dim();
     if a.is_standard_layout() {
-        return Ok(Gathered { start: a.as_ptr(), width, index });
+        return Ok(Rows { start: a.as_ptr(), row: width });
     }
     let purpose = "a contiguous copy";
     let len = size(&[rows, width]).ok_or(Error::Memory { purpose, bytes: None })?;
@@ -167,7 +166,7 @@ fn gathered<'a, T: Element>(
         // SAFETY: row r has `width` elements in the view and in the buffer.
         unsafe { view.read(r, 0, width, buffer.ptr().add(r * width)) };
     }
-    Ok(Gathered { start: buffer.ptr(), width, index })
+    Ok(Rows { start: buffer.ptr(), row: width })
 }
 
 #[cfg(test)]

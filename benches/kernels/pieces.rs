@@ -56,7 +56,7 @@ impl<T: Element> Kernel<T> for Multiply<'_, T> {
         let product = Product {
             m,
             k,
-            a: Rows { start: self.a.as_ptr(), row: k, column: 1 },
+            a: Rows { start: self.a.as_ptr(), row: k },
             panels: self.panels.as_ptr(),
             panel_stride: k * width,
             count: n / width,

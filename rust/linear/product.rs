@@ -111,7 +111,7 @@ impl<T: Element> TaskRun<'_, T> {
             Product {
                 m: task.rows,
                 k: p.panels.k,
-                a: Rows { start: left.cast_const(), row: p.panels.k, column: 1 },
+                a: Rows { start: left.cast_const(), row: p.panels.k },
                 panels: p.panels.start(panel),
                 panel_stride: p.panels.stride,
                 count,

@@ -157,7 +157,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             Product {
                 m: known,
                 k: panels.k,
-                a: Rows { start, row, column: 1 },
+                a: Rows { start, row },
                 panels: panels.start(group),
                 panel_stride: panels.stride,
                 count: (sums.end_unit - sums.first_unit).div_ceil(width),

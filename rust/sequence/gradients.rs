@@ -15,6 +15,7 @@ use crate::chunks::{reserved, zeros};
 use crate::column_sums::column_sums;
 use crate::error::Result;
 use crate::gemm::{self, Gathered, Outer};
+use crate::kernel::Rows;
 use crate::sequence::backward::GradientOutputs;
 use crate::sequence::between::Between;
 use crate::sequence::saved::{Histories, Memory, Saved};
@@ -74,7 +75,7 @@ impl<'a, T: Element> Totals<'a, T> {
         let x = rows(&saved.history.x, sizes.input, first, index);
         let before = rows(&history.h, sizes.output, 0, states);
         let auxiliary = rows(&history.auxiliary, h, skip, index);
-        let d = rows(&between.gates, C::GRADIENTS * h, 0, index);
+        let d = Rows { start: between.gates.ptr().cast_const(), row: C::GRADIENTS * h };
 
         let mut products = vec![Outer {
             left: d,
@@ -93,7 +94,7 @@ impl<'a, T: Element> Totals<'a, T> {
         }
         if let Some(dw_hr) = &mut outputs.dw_hr {
             products.push(Outer {
-                left: rows(&between.projected, sizes.output, 0, index),
+                left: Rows { start: between.projected.ptr().cast_const(), row: sizes.output },
                 first: 0,
                 rows: sizes.output,
                 right: auxiliary,
@@ -107,7 +108,7 @@ impl<'a, T: Element> Totals<'a, T> {
         unsafe { gemm::outer_products(isa, &products, self.threads)? };
         if outputs.db_ih.is_some() || outputs.db_hh.is_some() {
             // SAFETY: as above.
-            unsafe { column_sums(isa, &d, &mut self.biases, self.threads)? };
+            unsafe { column_sums(isa, d, index.len(), &mut self.biases, self.threads)? };
         }
         Ok(())
     }

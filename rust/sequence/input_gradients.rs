@@ -25,7 +25,7 @@ pub(super) unsafe fn input_gradients<T: Element, C: Cell<T>>(
     let (plan, sizes) = (&saved.plan, saved.weights.sizes());
     let (first, n) = (plan.offset(span.start), plan.rows_of(span));
     let gates = between.gates.ptr().wrapping_add(C::INPUT_GRADIENTS * sizes.hidden).cast_const();
-    let gates = Rows { start: gates, row: C::GRADIENTS * sizes.hidden, column: 1 };
+    let gates = Rows { start: gates, row: C::GRADIENTS * sizes.hidden };
     parallel::run(n.div_ceil(CHUNK_ROWS), threads, |i| {
         let rows = i * CHUNK_ROWS..n.min((i + 1) * CHUNK_ROWS);
         let memory = |start: Option<*mut T>| {

@@ -214,7 +214,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             Product {
                 m: rows,
                 k: sizes.input,
-                a: Rows { start: w.x, row: sizes.input, column: 1 },
+                a: Rows { start: w.x, row: sizes.input },
                 panels: self.packed.input.start(own.start * C::INPUT.len()),
                 panel_stride: self.packed.input.stride,
                 count: own.len() * C::INPUT.len(),
@@ -287,8 +287,8 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             let gates = spec.gates.len();
             let units = if spec.start.is_some() { sizes.hidden } else { sizes.output };
             let a = match spec.factor {
-                Factor::Recurrent => Rows { start: rows.h_before, row: sizes.output, column: 1 },
-                Factor::Stage => Rows { start: rows.auxiliary, row: sizes.hidden, column: 1 },
+                Factor::Recurrent => Rows { start: rows.h_before, row: sizes.output },
+                Factor::Stage => Rows { start: rows.auxiliary, row: sizes.hidden },
             };
             let own = self.member.share(units.div_ceil(width));
             for block in there_and_back(own.len(), w.groups, s) {

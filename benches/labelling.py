@@ -5,51 +5,27 @@ compared first, in float64: in float32 PyTorch adds up logarithms of that precis
 includes its `log_softmax`: `recurra.ctc_loss` takes logits.
 """
 
-import argparse
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
+import beside
 import numpy as np
-import page
-from comparison import machine, timing
+from beside import Call, Row, torch
 
 import recurra
 
-try:
-    import torch
-except ImportError:
-    torch = None  # type: ignore[assignment]
-
-THREADS = (1, 2)
 TOLERANCE = 1e-9
 CTC = [(16, 200, 32, 30), (32, 500, 64, 60), (8, 100, 2000, 20), (1, 1000, 32, 150)]
 CRF = [(32, 50, 9), (32, 100, 40)]
-HEAD = ["", *(f"recurra, {n}" for n in THREADS), "gain", *(f"PyTorch, {n}" for n in THREADS)]
-HEAD += [f"ratio, {n}" for n in THREADS]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Print a table of medians, and put it into a page."""
-    parser = argparse.ArgumentParser(prog="labelling", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="show that it works")
-    parser.add_argument("--page", type=Path, help="renew the table between its marks")
-    options = parser.parse_args(arguments)
-    print(*(f"{name}: {value}" for name, value in machine.describe().items()), sep="\n")
-    plan = timing.QUICK if options.quick else timing.FULL
-    lines = [_line(name, ours, theirs, plan) for name, ours, theirs in rows()]
-    table = page.table(HEAD, lines)
-    print(table)
-    if options.page:
-        page.renew(options.page, {"labelling": table})
-    return 0
+    return beside.main("labelling", __doc__, rows, arguments)
 
 
-Call = Callable[[], Any]
-
-
-def rows() -> Iterator[tuple[str, Call, Call | None]]:
+def rows() -> Iterator[Row]:
     """What is measured, and the same in PyTorch."""
     rng = np.random.default_rng(0)
     for B, T, V, S in CTC:
@@ -106,33 +82,6 @@ def torch_ctc(logits: np.ndarray, labels: np.ndarray) -> Call:
         return loss.item(), np.asarray(z.grad).swapaxes(0, 1)
 
     return call
-
-
-def _line(name: str, ours: Call, theirs: Call | None, plan: timing.Plan) -> list[str]:
-    calls = {("recurra", n): _on(recurra.set_num_threads, n, ours) for n in THREADS}
-    if theirs is not None:
-        calls |= {("PyTorch", n): _on(torch.set_num_threads, n, theirs) for n in THREADS}
-    named = {f"{who} {n}": call for (who, n), call in calls.items()}
-    times = timing.alternate(named, plan, _raise)
-    found = {key: float(np.median(np.concatenate(turns))) for key, turns in times.items()}
-    line = [name, *(page.duration(found[f"recurra {n}"]) for n in THREADS)]
-    line.append(f"{found['recurra 1'] / found['recurra 2']:.2f}×")
-    if theirs is None:
-        return line + ["–"] * (2 * len(THREADS))
-    line += [page.duration(found[f"PyTorch {n}"]) for n in THREADS]
-    return line + [f"{found[f'PyTorch {n}'] / found[f'recurra {n}']:.2f}×" for n in THREADS]
-
-
-def _on(set_threads: Callable[[int], None], count: int, call: Call) -> Call:
-    def called() -> None:
-        set_threads(count)
-        call()
-
-    return called
-
-
-def _raise(_: str, error: Exception) -> None:
-    raise error
 
 
 if __name__ == "__main__":

@@ -60,13 +60,19 @@
 //! | `cells` | one file a cell: equations, forward next to backward |
 //! | `sequence` | the time loop and backpropagation through time, written once |
 //! | `linear`, `embedding`, `loss`, `optim` | what training needs beside the layers |
+//! | `softmax`, `layer_norm`, `batch_norm` | rows normalized |
+//! | `additive` | the scores of additive attention; products of the other one are in `linear` |
+//! | `lane_sums`, `block_sums` | sums along rows and over them, in an order of their own |
 //! | `ctc`, `crf`, `log_space` | losses over all labellings of a sequence, and decoding |
 //! | `parallel`, `pool`, `chunks` | threads and tasks |
 //! | `board`, `team` | rows dealt to threads and handed over, and one row on several threads |
-//! | `buffer`, `view` | memory, strided arrays |
+//! | `buffer`, `view`, `dense` | memory, strided arrays |
 //! | `indices` | indices checked on a private copy |
 //! | `shape`, `error` | every check before any work, and what it says |
 
+pub mod additive;
+pub mod batch_norm;
+mod block_sums;
 mod board;
 mod buffer;
 mod cells;
@@ -74,6 +80,7 @@ mod chunks;
 mod column_sums;
 pub mod crf;
 pub mod ctc;
+mod dense;
 pub mod embedding;
 mod error;
 mod gemm;
@@ -82,6 +89,8 @@ mod indices;
 pub mod kernel;
 #[cfg(test)]
 mod kernel_tests;
+mod lane_sums;
+pub mod layer_norm;
 pub mod linear;
 mod log_space;
 pub mod loss;
@@ -95,6 +104,7 @@ mod sequence;
 mod shape;
 #[doc(hidden)]
 pub mod simd;
+pub mod softmax;
 mod team;
 #[cfg(test)]
 mod testing;

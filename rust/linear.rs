@@ -22,7 +22,10 @@
 //! # Ok::<(), recurra::Error>(())
 //! ```
 
+mod batched;
 mod product;
+
+pub use batched::{GradientsOfEach, backward_each, forward_each};
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 

@@ -19,8 +19,13 @@ __all__ = [
     "adagrad_step",
     "adam_step",
     "adamax_step",
+    "additive_backward",
+    "additive_forward",
     "available_isas",
     "backward",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_statistics",
     "blend_",
     "clamp_",
     "cos",
@@ -39,8 +44,12 @@ __all__ = [
     "get_num_threads",
     "grad_norm",
     "isa",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "linear_backward",
+    "linear_backward_each",
     "linear_forward",
+    "linear_forward_each",
     "lion_step",
     "nadam_step",
     "pow",
@@ -50,12 +59,15 @@ __all__ = [
     "serialize_safetensors",
     "set_num_threads",
     "sgd_step",
+    "softmax_backward",
+    "softmax_forward",
     "step",
     "version",
 ]
 
 _Cell: TypeAlias = Literal["rnn_tanh", "rnn_relu", "lstm", "gru", "gru_before"]
 _Memory: TypeAlias = Literal["keep", "low"]
+_Softmax: TypeAlias = Literal["softmax", "log_softmax", "attention"]
 _Backward: TypeAlias = Literal["rnn_backward", "lstm_backward", "gru_backward"]
 
 # ---- the process
@@ -165,6 +177,28 @@ def linear_backward(
 ) -> tuple[Array, Array, Array]:
     """x (N, I), w (O, I), dy (N, O): `dx, dw, db`."""
 
+def linear_forward_each(x: ArrayLike, w: ArrayLike, n_threads: int | None = None) -> Array:
+    """x (B, N, I), w (B, O, I): x w^T (B, N, O)."""
+
+def linear_backward_each(
+    x: ArrayLike, w: ArrayLike, dy: ArrayLike, n_threads: int | None = None
+) -> tuple[Array, Array]:
+    """dy (B, N, O): `dx, dw`."""
+
+def additive_forward(
+    query: ArrayLike, key: ArrayLike, weight: ArrayLike, n_threads: int | None = None
+) -> Array:
+    """query (B, Q, H), key (B, K, H), weight (H,): weight . tanh(query + key) (B, Q, K)."""
+
+def additive_backward(
+    query: ArrayLike,
+    key: ArrayLike,
+    weight: ArrayLike,
+    dscores: ArrayLike,
+    n_threads: int | None = None,
+) -> tuple[Array, Array, Array]:
+    """dscores (B, Q, K): `dquery, dkey, dweight`."""
+
 def embedding_forward(weight: ArrayLike, ids: ArrayLike, n_threads: int | None = None) -> Array:
     """weight (V, E), ids (N,): (N, E)."""
 
@@ -172,6 +206,63 @@ def embedding_backward(
     dy: ArrayLike, ids: ArrayLike, num_embeddings: int, n_threads: int | None = None
 ) -> Array:
     """dy (N, E), ids (N,): the gradient of the table (V, E)."""
+
+def softmax_forward(
+    form: _Softmax, x: ArrayLike, mask: ArrayLike | None = None, n_threads: int | None = None
+) -> Array:
+    """x (B, Q, K), mask (B, Q, K) of booleans: (B, Q, K)."""
+
+def softmax_backward(
+    form: _Softmax, y: ArrayLike, dy: ArrayLike, n_threads: int | None = None
+) -> Array:
+    """y, dy (B, Q, K): the gradient of x."""
+
+def layer_norm_forward(
+    x: ArrayLike,
+    weight: ArrayLike | None,
+    bias: ArrayLike | None,
+    eps: float,
+    n_threads: int | None = None,
+) -> tuple[Array, Array, Array]:
+    """x (N, F), weight and bias (F,): y (N, F), mean (N,), 1 / sqrt(variance + eps) (N,)."""
+
+def layer_norm_backward(
+    x: ArrayLike,
+    weight: ArrayLike | None,
+    mean: ArrayLike,
+    scale: ArrayLike,
+    dy: ArrayLike,
+    n_threads: int | None = None,
+) -> tuple[Array, Array, Array]:
+    """dy (N, F): `dx (N, F), dweight (F,), dbias (F,)`."""
+
+def batch_norm_statistics(
+    x: ArrayLike, valid: ArrayLike | None, n_threads: int | None = None
+) -> tuple[Array, Array]:
+    """x (N, F), valid (N,) of booleans: mean and variance (F,) of the valid rows."""
+
+def batch_norm_forward(
+    x: ArrayLike,
+    valid: ArrayLike | None,
+    mean: ArrayLike,
+    scale: ArrayLike,
+    weight: ArrayLike | None,
+    bias: ArrayLike | None,
+    n_threads: int | None = None,
+) -> Array:
+    """All but x and valid (F,): y (N, F), zeros where not valid."""
+
+def batch_norm_backward(
+    x: ArrayLike,
+    valid: ArrayLike | None,
+    mean: ArrayLike,
+    scale: ArrayLike,
+    weight: ArrayLike | None,
+    dy: ArrayLike,
+    of_batch: bool,
+    n_threads: int | None = None,
+) -> tuple[Array, Array, Array]:
+    """dy (N, F): `dx (N, F), dweight (F,), dbias (F,)`; of_batch: mean and scale are of x."""
 
 def cross_entropy(
     logits: ArrayLike,

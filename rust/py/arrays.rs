@@ -1,10 +1,10 @@
 //! From Python objects to array views and back.
 
-use ndarray::{ArrayView, ArrayViewMut, Dimension, IntoDimension};
+use ndarray::{ArrayView, ArrayViewD, ArrayViewMut, Axis, Dimension, IntoDimension};
 use numpy::npyffi::PY_ARRAY_API;
 use numpy::{
-    Element as NumpyElement, PyArray, PyArrayDescrMethods, PyArrayMethods, PyUntypedArray,
-    PyUntypedArrayMethods, dtype,
+    Element as NumpyElement, PyArray, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods,
+    PyUntypedArray, PyUntypedArrayMethods, dtype,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
@@ -156,6 +156,32 @@ pub(super) fn integers<'py>(
         array.call_method1(intern!(py, "astype"), (dtype::<i64>(py),))?.cast_into()?
     };
     dimensioned(&array, name, letters)
+}
+
+/// Booleans, not merely something true.
+pub(super) fn booleans<'py, D: Dimension>(
+    object: &Bound<'py, PyAny>, name: Name, letters: &str,
+) -> PyResult<Bound<'py, PyArray<bool, D>>> {
+    let array = array(object, name)?;
+    if !array.dtype().is_equiv_to(&dtype::<bool>(object.py())) {
+        return Err(name.type_error("booleans", &format!("dtype {}", array.dtype())));
+    }
+    let bytes = array.call_method1(intern!(object.py(), "view"), (dtype::<u8>(object.py()),))?;
+    match largest(view(bytes.cast::<PyArrayDyn<u8>>()?)) {
+        0 | 1 => dimensioned(&array, name, letters),
+        byte => Err(PyValueError::new_err(name.error("booleans", &format!("a byte {byte}")))),
+    }
+}
+
+/// The largest byte, of which each is read once however often it is repeated along an axis. NumPy
+/// lets other bytes pass for booleans; Rust must not see them.
+fn largest(mut bytes: ArrayViewD<'_, u8>) -> u8 {
+    for axis in 0..bytes.ndim() {
+        if bytes.strides()[axis] == 0 && bytes.len_of(Axis(axis)) > 0 {
+            bytes.collapse_axis(Axis(axis), 0);
+        }
+    }
+    bytes.iter().fold(0, |a, &b| a.max(b))
 }
 
 /// `True` or `False`, not merely something true.

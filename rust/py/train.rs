@@ -1,5 +1,5 @@
-//! What training needs besides recurrent layers: the linear map, the embedding, cross entropy;
-//! optimizers and clipping below.
+//! What training needs besides recurrent layers: the linear map, the embedding; below, softmax,
+//! normalization, cross entropy, optimizers and clipping.
 
 /// Calls a generic function with the precision of `$array`, which is `$argument`.
 macro_rules! with_precision_of {
@@ -11,11 +11,16 @@ macro_rules! with_precision_of {
     };
 }
 
+mod additive;
+mod batch_norm;
 mod clipping;
 mod cross_entropy;
 mod inplace;
+mod layer_norm;
 mod lists;
 mod optimizers;
+mod products;
+mod softmax;
 
 use ndarray::{Ix1, Ix2};
 use numpy::{PyUntypedArray, PyUntypedArrayMethods};
@@ -29,6 +34,8 @@ use crate::{embedding, linear};
 
 type Object<'py> = Bound<'py, PyAny>;
 type Untyped<'py> = Bound<'py, PyUntypedArray>;
+/// Three arrays.
+type Three<'py> = (Object<'py>, Object<'py>, Object<'py>);
 
 /// The number of threads that a call asks for.
 fn asked(operation: &'static str, n: Option<&Object<'_>>) -> PyResult<Option<usize>> {
@@ -58,14 +65,11 @@ fn linear_y<'py, T: Number>(
     Ok(y.into_any())
 }
 
-/// `dx, dw, db`
-type LinearGradients<'py> = (Object<'py>, Object<'py>, Object<'py>);
-
 #[pyfunction]
 #[pyo3(signature = (x, w, dy, n_threads=None))]
 fn linear_backward<'py>(
     x: &Object<'py>, w: &Object<'py>, dy: &Object<'py>, n_threads: Option<&Object<'py>>,
-) -> PyResult<LinearGradients<'py>> {
+) -> PyResult<Three<'py>> {
     let operation = "linear_backward";
     let x = array(x, Name { operation, argument: "x" })?;
     with_precision_of!(
@@ -78,7 +82,7 @@ fn linear_backward<'py>(
 
 fn linear_gradients<'py, T: Number>(
     x: &Untyped<'py>, w: &Object<'py>, dy: &Object<'py>, threads: Option<usize>,
-) -> PyResult<LinearGradients<'py>> {
+) -> PyResult<Three<'py>> {
     let name = |argument| Name { operation: "linear_backward", argument };
     let x = typed::<T, Ix2>(x, name("x"), "(N, I)", "x has")?;
     let w = required::<T, Ix2>(w, name("w"), "(O, I)", "x has")?;
@@ -145,6 +149,11 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(embedding_forward, module)?)?;
     module.add_function(wrap_pyfunction!(embedding_backward, module)?)?;
     module.add_function(wrap_pyfunction!(cross_entropy::cross_entropy, module)?)?;
+    products::register(module)?;
+    softmax::register(module)?;
+    layer_norm::register(module)?;
+    additive::register(module)?;
+    batch_norm::register(module)?;
     clipping::register(module)?;
     optimizers::register(module)
 }

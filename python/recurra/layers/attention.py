@@ -1,12 +1,10 @@
 """The parts of attention: scores, a softmax over valid keys, a weighted sum of values.
 
-Letters: `B` batch rows, `Q` queries, `K` keys and as many values, `C` features. Products and the
-sums of the softmax are the core's: their bits depend neither on other rows nor on padding behind
-the keys. Exponentials and tanh are NumPy's.
+Letters: `B` batch rows, `Q` queries, `K` keys and as many values, `C` features. The
+arithmetic is the core's: its bits depend neither on other rows nor on padding behind the keys.
 """
 
 import functools
-import math
 from typing import NoReturn
 
 import numpy as np
@@ -20,27 +18,21 @@ from recurra.results import Array
 def dot_scores(query: Tensor, key: Tensor) -> Tensor:
     """query (B, Q, C) and key (B, K, C) to their dot products (B, Q, K)."""
     q, k = query.data, key.data
-    scores = _products(q, k)
+    scores = _core.linear_forward_each(q, k)
 
     def backward(g: Array) -> tuple[Array, Array]:
-        return _products_backward(q, k, g)
+        return _core.linear_backward_each(q, k, g)
 
     return fused_node("dot_scores", (scores,), (query, key), backward)[0]
 
 
 def additive_scores(query: Tensor, key: Tensor, weight: Tensor) -> Tensor:
     """query (B, Q, H), key (B, K, H), weight (H,) to weight . tanh(query + key): (B, Q, K)."""
-    hidden = np.tanh(query.data[:, :, None] + key.data[:, None])
-    rows = hidden.reshape(math.prod(hidden.shape[:3]), hidden.shape[3])
-    w = weight.data[None]
-    scores = _core.linear_forward(rows, w).reshape(hidden.shape[:3])
-    zero = np.zeros(query.shape, query.dtype)
+    q, k, w = query.data, key.data, weight.data
+    scores = _core.additive_forward(q, k, w)
 
     def backward(g: Array) -> tuple[Array, Array, Array]:
-        dhidden, dw, _ = _core.linear_backward(rows, w, g.reshape(-1, 1))
-        inner = dhidden.reshape(hidden.shape) * (1 - hidden * hidden)
-        dquery: Array = functools.reduce(np.add, np.moveaxis(inner, 2, 0), zero)  # keys ascend
-        return dquery, inner.sum(1), dw[0]
+        return _core.additive_backward(q, k, w, g)
 
     return fused_node("additive_scores", (scores,), (query, key, weight), backward)[0]
 
@@ -52,24 +44,19 @@ def attend(scores: Tensor, values: Tensor, mask: Mask | None) -> tuple[Tensor, T
     """
     weights = masked_softmax(scores, mask)
     w, v = weights.data, np.swapaxes(values.data, 1, 2)
+    y = _core.linear_forward_each(w, v)
 
     def backward(g: Array) -> tuple[Array, Array]:
-        dw, dv = _products_backward(w, v, g)
+        dw, dv = _core.linear_backward_each(w, v, g)
         return dw, np.swapaxes(dv, 1, 2)
 
-    return fused_node("attend", (_products(w, v),), (weights, values), backward)[0], weights
+    return fused_node("attend", (y,), (weights, values), backward)[0], weights
 
 
 def masked_softmax(scores: Tensor, mask: Mask | None) -> Tensor:
     """The softmax of scores (B, Q, K) over the keys where `mask` is True; 0 elsewhere."""
-    minus_infinity = scores.dtype.type(-np.inf)
-    z = scores.data if mask is None else np.where(mask, scores.data, minus_infinity)
-    largest = z.max(axis=-1, keepdims=True, initial=minus_infinity)
-    # A query without any key: its exponentials are all 0, and so are its weights.
-    e = np.exp(z - np.where(largest == minus_infinity, 0, largest))
-    total = _sums(e)
-    y = e / np.where(total == 0, 1, total)
-    return node("masked_softmax", y, (scores, lambda g: y * (g - _sums(g * y))))
+    y = _core.softmax_forward("attention", scores.data, mask)
+    return node("masked_softmax", y, (scores, lambda g: _core.softmax_backward("attention", y, g)))
 
 
 def check_shapes(
@@ -121,25 +108,3 @@ def without_unseen(mask: Mask | None, *inputs: Tensor) -> list[Tensor]:
         return list(inputs)
     seen: Mask = np.logical_or.reduce(mask, axis=1)
     return [node("seen", kept(seen, x.data), (x, lambda g: kept(seen, g))) for x in inputs]
-
-
-def _products(x: Array, w: Array) -> Array:
-    """x (B, N, C) and w (B, M, C) to x w^T (B, N, M), row by row of the batch."""
-    y = np.empty((*x.shape[:2], w.shape[1]), x.dtype)
-    for row, a, b in zip(y, x, w, strict=True):
-        row[...] = _core.linear_forward(a, b)
-    return y
-
-
-def _products_backward(x: Array, w: Array, g: Array) -> tuple[Array, Array]:
-    """The gradients of x and w."""
-    dx, dw = np.empty(x.shape, x.dtype), np.empty(w.shape, w.dtype)
-    for i in range(len(x)):
-        dx[i], dw[i], _ = _core.linear_backward(x[i], w[i], g[i])
-    return dx, dw
-
-
-def _sums(a: Array) -> Array:
-    """The sums over the last axis, which stays: products of the core with ones, which ascend."""
-    rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
-    return _core.linear_forward(rows, np.ones((1, a.shape[-1]), a.dtype)).reshape(*a.shape[:-1], 1)

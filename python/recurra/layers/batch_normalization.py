@@ -1,15 +1,14 @@
 """Batch normalization over the valid steps of a padded batch."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from recurra import checks
+from recurra import _core, checks
 from recurra.autograd import Tensor, as_tensor, fused_node
 from recurra.layers.masks import Mask, bool_array, valid_steps
-from recurra.layers.normalization import Scaled, check_affine, shifted, standardized
+from recurra.layers.normalization import check_affine
 from recurra.module import Buffer, Module, Parameter
 from recurra.results import Array
 
@@ -28,7 +27,7 @@ class BatchNorm(Module):
     `running_mean`, `running_var` (F,), of the variance divided by count - 1, and
     `num_batches_tracked` are saved and loaded with the parameters, under PyTorch's names. With
     `track_running_stats=False` there are none, and batches give the statistics always. Sums are
-    NumPy's.
+    taken over valid places alone, so that padding changes no bit.
 
     >>> import numpy as np
     >>> import recurra
@@ -74,10 +73,31 @@ class BatchNorm(Module):
             raise ValueError(
                 f"BatchNorm: x: expected shape (..., F) = (..., {self.num_features}), got {x.shape}"
             )
+        check_affine("BatchNorm", x, self.weight, self.bias)
         valid = _valid(x.shape, lengths, mask)
-        use_averages = self.track_running_stats and not self.training
-        normalize = self._of_averages if use_averages else self._of_batch
-        return _on_valid(x, valid, self.weight, self.bias, normalize)
+        rows = x.data.reshape(math.prod(x.shape[:-1]), self.num_features)
+        seen = None if valid is None else valid.ravel()
+        if self.track_running_stats and not self.training:
+            mean, variance, of_batch = self.running_mean.data, self.running_var.data, False
+        else:
+            mean, variance, of_batch = *self._of_batch(rows, seen), True
+        scale = 1 / np.sqrt(variance + self.dtype.type(self.eps))
+        return self._normalized(x, rows, seen, mean, scale, of_batch)
+
+    def _normalized(
+        self, x: Tensor, rows: Array, seen: Mask | None, mean: Array, scale: Array, of_batch: bool
+    ) -> Tensor:
+        """The node for rows (N, F), of which those are valid that are `seen` (N,)."""
+        parents = [parent for parent in (x, self.weight, self.bias) if parent is not None]
+        w, b = (None if given is None else given.data for given in (self.weight, self.bias))
+        y = _core.batch_norm_forward(rows, seen, mean, scale, w, b)
+
+        def backward(g: Array) -> list[Array]:
+            dy = g.reshape(rows.shape)
+            dx, *affine = _core.batch_norm_backward(rows, seen, mean, scale, w, dy, of_batch)
+            return [dx.reshape(x.shape), *affine][: len(parents)]
+
+        return fused_node("batch_norm", (y.reshape(x.shape),), parents, backward)[0]
 
     def describe(self) -> str:
         usual = {"eps": 1e-5, "momentum": 0.1, "track_running_stats": True}
@@ -87,27 +107,25 @@ class BatchNorm(Module):
         unusual |= {} if self.weight is not None else {"affine": False}
         return ", ".join([str(self.num_features), *(f"{k}={v}" for k, v in unusual.items())])
 
-    def _of_averages(self, rows: Array) -> Scaled:
-        mean, variance = self.running_mean.data, self.running_var.data
-        return shifted(rows, mean, variance, self.weight, self.bias, self.eps)
-
-    def _of_batch(self, rows: Array) -> Scaled:
-        if len(rows) < 2:
+    def _of_batch(self, rows: Array, seen: Mask | None) -> tuple[Array, Array]:
+        """The mean and the variance (F,), which the running averages follow."""
+        count = len(rows) if seen is None else int(seen.sum())
+        if count < 2:
             raise ValueError(
-                f"BatchNorm: x: expected at least two valid places for a variance, got {len(rows)}"
+                f"BatchNorm: x: expected at least two valid places for a variance, got {count}"
             )
-        result = standardized(rows, 0, self.weight, self.bias, self.eps)
+        mean, variance = _core.batch_norm_statistics(rows, seen)
         if self.track_running_stats:
-            self._track(result, len(rows))
-        return result
+            self._track(mean, variance, count)
+        return mean, variance
 
-    def _track(self, result: Scaled, count: int) -> None:
+    def _track(self, mean: Array, variance: Array, count: int) -> None:
         self.num_batches_tracked.data += 1
         share = self.momentum
         if share is None:
             share = 1 / int(self.num_batches_tracked.data)
-        unbiased = result.variance[0] * (count / (count - 1))
-        for buffer, new in ((self.running_mean, result.mean[0]), (self.running_var, unbiased)):
+        unbiased = variance * (count / (count - 1))
+        for buffer, new in ((self.running_mean, mean), (self.running_var, unbiased)):
             buffer.data = (1 - share) * buffer.data + share * new
 
 
@@ -120,40 +138,6 @@ def _valid(shape: tuple[int, ...], lengths: object, mask: object) -> Mask | None
         raise ValueError(f"BatchNorm: x: expected shape (B, T, F) with lengths, got {shape}")
     valid = valid_steps("BatchNorm", lengths, *shape[:-1])
     return valid if given is None else valid & given
-
-
-def _on_valid(
-    x: Tensor,
-    valid: Mask | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    normalize: Callable[[Array], Scaled],
-) -> Tensor:
-    """The node that normalizes the valid rows of x, and leaves the others at zero."""
-    check_affine("BatchNorm", x, weight, bias)
-    result = normalize(_rows(x.data, valid))
-
-    def backward(g: Array) -> list[Array]:
-        rows, *affine = result.backward(_rows(g, valid))
-        return [_places(rows, valid, x.shape), *affine]
-
-    parents = [parent for parent in (x, weight, bias) if parent is not None]
-    return fused_node("batch_norm", (_places(result.y, valid, x.shape),), parents, backward)[0]
-
-
-def _rows(a: Array, valid: Mask | None) -> Array:
-    """The valid ones (N, F) of a (..., F)."""
-    count = math.prod(a.shape[:-1])
-    return a.reshape(count, a.shape[-1]) if valid is None else a[valid]
-
-
-def _places(rows: Array, valid: Mask | None, shape: tuple[int, ...]) -> Array:
-    """The rows (N, F) at the valid places of zeros (..., F)."""
-    if valid is None:
-        return rows.reshape(shape)
-    whole = np.zeros(shape, rows.dtype)
-    whole[valid] = rows
-    return whole
 
 
 def _share(momentum: float) -> float:

@@ -5,9 +5,9 @@ import math
 import numpy as np
 from numpy.typing import DTypeLike
 
-from recurra import checks
+from recurra import _core, checks
 from recurra.autograd import Operand, Tensor, as_tensor, fused_node
-from recurra.layers.normalization import check_affine, standardized
+from recurra.layers.normalization import check_affine
 from recurra.module import Module, Parameter
 from recurra.results import Array
 
@@ -18,8 +18,8 @@ class LayerNorm(Module):
         y = (x - mean) / sqrt(variance + eps) * weight + bias
 
     `weight` (F,) starts at one and `bias` (F,) at zero; `elementwise_affine=False` has neither,
-    `bias=False` no bias. Every vector is normalized alone, so padding needs no mask. Sums are
-    NumPy's.
+    `bias=False` no bias. Every vector is normalized alone, so padding needs no mask: in the
+    core, with the same bits whatever stands beside it.
 
     >>> import numpy as np
     >>> import recurra
@@ -73,12 +73,14 @@ def layer_norm(
     x = as_tensor("layer_norm", "x", x)
     check_affine("layer_norm", x, weight, bias)
     eps = checks.within("layer_norm", "eps", eps, 0)
-    rows = np.ascontiguousarray(x.data).reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    result = standardized(rows, 1, weight, bias, eps)
+    rows = x.data.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    w, b = (None if given is None else given.data for given in (weight, bias))
+    y, mean, scale = _core.layer_norm_forward(rows, w, b, eps)
 
     def backward(g: Array) -> list[Array]:
-        dx, *affine = result.backward(g.reshape(rows.shape))
-        return [dx.reshape(x.shape), *affine]
+        dx, *affine = _core.layer_norm_backward(rows, w, mean, scale, g.reshape(rows.shape))
+        # As many as there are parents: a bias comes with a weight.
+        return [dx.reshape(x.shape), *affine][: len(parents)]
 
     parents = [parent for parent in (x, weight, bias) if parent is not None]
-    return fused_node("layer_norm", (result.y.reshape(x.shape),), parents, backward)[0]
+    return fused_node("layer_norm", (y.reshape(x.shape),), parents, backward)[0]

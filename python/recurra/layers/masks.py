@@ -29,7 +29,11 @@ def valid_steps(operation: str, lengths: object, batch: int, steps: int, letter:
 
 def kept(mask: Mask | None, a: Array, fill: float = 0.0) -> Array:
     """a (..., C) with `fill` where `mask` (...) is False; None keeps everything."""
-    return a if mask is None else np.where(mask[..., None], a, a.dtype.type(fill))
+    if mask is None:
+        return a
+    out = a.copy()  # whole rows are filled faster than elements are chosen
+    out[~mask] = fill
+    return out
 
 
 def bool_array(

@@ -1,7 +1,10 @@
 """Sums, means and maxima over axes, and the softmax functions made of them."""
 
+from typing import Literal
+
 import numpy as np
 
+from recurra import _core
 from recurra.autograd import Axes, Tensor, node
 from recurra.results import Array
 
@@ -56,9 +59,7 @@ def softmax(x: Tensor, axis: int = -1) -> Tensor:
     >>> ops.softmax(Tensor([1000.0, 1000.0])).data
     array([0.5, 0.5])
     """
-    e = np.exp(x.data - x.data.max(axis, keepdims=True))
-    y = e / e.sum(axis, keepdims=True)
-    return node("softmax", y, (x, lambda g: y * (g - (g * y).sum(axis, keepdims=True))))
+    return _over_rows("softmax", x, axis)
 
 
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
@@ -68,9 +69,28 @@ def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     >>> ops.log_softmax(Tensor([0.0, 1000.0])).data
     array([-1000.,     0.])
     """
-    shifted = x.data - x.data.max(axis, keepdims=True)
-    y = shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))
-    return node("log_softmax", y, (x, lambda g: g - np.exp(y) * g.sum(axis, keepdims=True)))
+    return _over_rows("log_softmax", x, axis)
+
+
+def _over_rows(form: Literal["softmax", "log_softmax"], x: Tensor, axis: int) -> Tensor:
+    """One of the core's functions of rows, along `axis`."""
+    a = _to_last(x.data, axis)
+    length = a.shape[-1] if a.ndim else 1
+    if length == 0:
+        raise ValueError(f"{form}: x: expected at least one element along the axis, got {x.shape}")
+    rows = (1, a.size // length, length)
+    y = _core.softmax_forward(form, a.reshape(rows))
+
+    def backward(g: Array) -> Array:
+        dx = _core.softmax_backward(form, y, _to_last(g, axis).reshape(rows))
+        return _to_last(dx.reshape(a.shape), axis)
+
+    return node(form, _to_last(y.reshape(a.shape), axis), (x, backward))
+
+
+def _to_last(a: Array, axis: int) -> Array:
+    """`a` with this axis and the last one swapped: doing it again undoes it."""
+    return a if axis in (-1, a.ndim - 1) else np.swapaxes(a, axis, -1)
 
 
 def _stretch(reduced: Array, whole: Array, axis: Axes) -> Array:

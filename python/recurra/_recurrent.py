@@ -1,7 +1,7 @@
 """What the recurrent layers share: parameters, the call, single steps, packing."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,6 +24,10 @@ PARAMETERS = {
     "b_hh": "bias_hh",
     "w_hr": "weight_hr",
 }
+
+# What has a gradient, in the order of the results of `recurra.functional`: an RNN and a GRU have no
+# c0, and only a projection has w_hr.
+INPUTS = ("x", "w_ih", "w_hh", "b_ih", "b_hh", "h0", "c0", "w_hr")
 
 # What `repr` leaves out.
 DEFAULTS = {
@@ -82,6 +86,7 @@ class Recurrent(Module):
         self.memory = checks.one_of(name, "memory", memory, ("keep", "low"))
         self._refuse_combinations(batch_first)
         self._cell = cell
+        self._inputs = INPUTS[: 5 + cell.states + bool(self.proj_size)]
         self._stack = Stack(
             name=name,
             input_size=self.input_size,
@@ -141,16 +146,17 @@ class Recurrent(Module):
             save=save,
             memory=self.memory if save else "keep",
         )
+        needs_dx = x.requires_grad
 
-        def backward(dy: Array | None, *states: Array | None) -> list[Array | None]:
+        def backward(dy: Array | None, *states: Array | None) -> Sequence[Array | None]:
             if is_alone:
                 states = tuple([None if g is None else g[0] for g in states])
-            found = cell.backward(saved, dy, *states)
-            return [getattr(found, f"d{name}") for name in inputs]
+            return cell.backward(saved, dy, *states, input_gradient=needs_dx)
 
+        parents = [inputs.get(name) for name in self._inputs]
         y, *finals = outputs
         shaped = [y, *[final[None] for final in finals]] if is_alone else outputs
-        return fused_node(self._stack.name, shaped, tuple(inputs.values()), backward)
+        return fused_node(self._stack.name, shaped, parents, backward, is_fresh=True)
 
     def _step_cell(self, i: int, x: Array, *state: Array) -> tuple[Array, ...]:
         new = self._cell.step(x, **self._arrays(i), **_named(state), **self._cell.options)

@@ -180,12 +180,14 @@ def _forward(
     return output
 
 
-def _backward(calls: list[Call], cell: Cell, /, saved: object, *gradients: Array | None) -> Any:
+def _backward(
+    calls: list[Call], cell: Cell, /, saved: object, *gradients: Array | None, **options: bool
+) -> Any:
     for call in calls:
         if saved is not None and call._saved is saved:
             call.gradients = tuple(None if g is None else g.copy() for g in gradients)
             call._saved = None  # it is large, and a graph is walked once
-    return cell.backward(saved, *gradients)
+    return cell.backward(saved, *gradients, **options)
 
 
 def _number(layer: Recurrent, given: Mapping[str, Any]) -> int:

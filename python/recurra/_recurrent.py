@@ -25,10 +25,6 @@ PARAMETERS = {
     "w_hr": "weight_hr",
 }
 
-# What has a gradient, in the order of the results of `recurra.functional`: an RNN and a GRU have no
-# c0, and only a projection has w_hr.
-INPUTS = ("x", "w_ih", "w_hh", "b_ih", "b_hh", "h0", "c0", "w_hr")
-
 # What `repr` leaves out.
 DEFAULTS = {
     "num_layers": 1,
@@ -86,7 +82,6 @@ class Recurrent(Module):
         self.memory = checks.one_of(name, "memory", memory, ("keep", "low"))
         self._refuse_combinations(batch_first)
         self._cell = cell
-        self._inputs = INPUTS[: 5 + cell.states + bool(self.proj_size)]
         self._stack = Stack(
             name=name,
             input_size=self.input_size,
@@ -133,30 +128,34 @@ class Recurrent(Module):
         return f"{self.input_size}, {self.hidden_size}" + "".join(unusual)
 
     def _run_cell(self, i: int, x: Tensor, *state: Tensor, lengths: object) -> tuple[Tensor, ...]:
-        cell, reverse = self._cell, i % self._stack.directions == 1
-        # An operation of its own for the axis of cells would cost a small layer a third more.
-        is_alone = self._stack.cells == 1
-        inputs = {"x": x, **self._parameters(i), **_named(state)}
-        save = any_requires_grad(inputs.values())
-        *outputs, saved = cell.forward(
-            **{name: tensor.data for name, tensor in inputs.items()},
-            **cell.options,
+        cell, stack = self._cell, self._stack
+        *weights, w_hr = [name and getattr(self, name) for name in self._names_of[i].values()]
+        # In the order of the arguments of `cell.forward` and of the results of `cell.backward`.
+        parents = [x, *weights, *(state or (None,) * cell.states)]
+        arrays = [None if parent is None else parent.data for parent in parents]
+        options = cell.options
+        if w_hr is not None:
+            parents.append(w_hr)
+            options = options | {"w_hr": w_hr.data}
+        save = any_requires_grad(parents)
+        y, *finals, saved = cell.forward(
+            *arrays,
+            **options,
             lengths=lengths,
-            reverse=reverse,
+            reverse=i % stack.directions == 1,
             save=save,
             memory=self.memory if save else "keep",
         )
-        needs_dx = x.requires_grad
+        # An operation of its own for the axis of cells would cost a small layer a third more.
+        is_alone, needs_dx = stack.cells == 1, x.requires_grad
 
         def backward(dy: Array | None, *states: Array | None) -> Sequence[Array | None]:
             if is_alone:
                 states = tuple([None if g is None else g[0] for g in states])
             return cell.backward(saved, dy, *states, input_gradient=needs_dx)
 
-        parents = [inputs.get(name) for name in self._inputs]
-        y, *finals = outputs
-        shaped = [y, *[final[None] for final in finals]] if is_alone else outputs
-        return fused_node(self._stack.name, shaped, parents, backward, is_fresh=True)
+        outputs = [y, *([final[None] for final in finals] if is_alone else finals)]
+        return fused_node(stack.name, outputs, parents, backward, is_fresh=True)
 
     def _step_cell(self, i: int, x: Array, *state: Array) -> tuple[Array, ...]:
         new = self._cell.step(x, **self._arrays(i), **_named(state), **self._cell.options)
@@ -164,20 +163,22 @@ class Recurrent(Module):
 
     def _parameters(self, i: int) -> dict[str, Parameter]:
         """The parameters of cell `i`, named as the arguments of `recurra.functional`."""
-        return {argument: getattr(self, name) for argument, name in self._names_of[i]}
+        names = self._names_of[i].items()
+        return {argument: getattr(self, name) for argument, name in names if name is not None}
 
     def _arrays(self, i: int) -> dict[str, Array]:
         return {name: parameter.data for name, parameter in self._parameters(i).items()}
 
     def _make_parameters(self) -> None:
         bound = 1 / math.sqrt(self.hidden_size)
-        self._names_of: list[list[tuple[str, str]]] = []
+        self._names_of: list[dict[str, str | None]] = []
         for i in range(self._stack.cells):
-            for name, shape in self._shapes(i).items():
+            shapes, tail = self._shapes(i), self._tail(i)
+            for name, shape in shapes.items():
                 values = random.uniform(shape, -bound, bound, self.dtype)
-                setattr(self, name + self._tail(i), Parameter(values))
+                setattr(self, name + tail, Parameter(values))
             self._names_of.append(
-                [(a, n + self._tail(i)) for a, n in PARAMETERS.items() if n in self._shapes(i)]
+                {a: n + tail if n in shapes else None for a, n in PARAMETERS.items()}
             )
 
     def _shapes(self, i: int) -> dict[str, tuple[int, ...]]:

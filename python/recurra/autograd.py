@@ -141,10 +141,10 @@ def as_tensor(
 ) -> Tensor:
     """`value` as a tensor: a number takes `dtype`, an array or a tensor must have it already."""
     if isinstance(value, Tensor):
-        if value._array.dtype is not dtype:
-            checks.float_array(operation, argument, value._array, dtype)
+        if dtype is not None and value.data.dtype is not dtype:
+            checks.float_array(operation, argument, value.data, dtype)
         return value
-    if type(value) is np.ndarray and value.dtype is dtype:
+    if type(value) is np.ndarray and value.dtype is dtype:  # the usual case, without a detour
         return Tensor.made(value, None)
     # NumPy's float64 is a Python float as well, but it has a dtype of its own.
     if issubclass(type(value), _NUMBERS) and not issubclass(type(value), np.floating):

@@ -6,6 +6,7 @@ in what runs a cell, and in whether values are tensors or arrays.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ class Stack:
     directions: int
     dtype: np.dtype[Any]
 
-    @property
+    @cached_property
     def cells(self) -> int:
         return self.num_layers * self.directions
 
@@ -78,9 +79,10 @@ class Stack:
 
     def _read_x(self, kind: Kind, x: Any, letters: str) -> Any:
         x = kind.read(self.name, "x", x, self.dtype)
-        if x.ndim != letters.count(",") + 1 or x.shape[-1] != self.input_size:
+        shape = x.shape
+        if len(shape) != letters.count(",") + 1 or shape[-1] != self.input_size:
             wanted = letters.replace("I", f"I = {self.input_size}")
-            raise ValueError(f"{self.name}: x: expected shape {wanted}, got {x.shape}")
+            raise ValueError(f"{self.name}: x: expected shape {wanted}, got {shape}")
         return x
 
     def _split(self, kind: Kind, state: Any, rows: int) -> list[tuple[Any, ...]]:

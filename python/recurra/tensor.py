@@ -125,7 +125,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """A tensor over the same memory that does not know how it was made."""
-        return Tensor(self._array)
+        return Tensor.made(self._array, None)
 
     def zero_grad(self) -> None:
         """Forget the gradient: `grad` is None again."""

@@ -161,17 +161,18 @@ def _name(prefix: str, layer: Recurrent, i: int) -> str:
 
 
 def _forward(
-    calls: list[Call], prefix: str, layer: Recurrent, cell: Cell, /, **given: Any
+    calls: list[Call], prefix: str, layer: Recurrent, cell: Cell, /, *arrays: Any, **options: Any
 ) -> tuple[Any, ...]:
     """What stands in for `cell.forward` while a layer is watched."""
-    output = cell.forward(**given)
+    output = cell.forward(*arrays, **options)
+    given = dict(zip(_ARRAYS, arrays, strict=False)) | options
     name = _name(prefix, layer, _number(layer, given))
     times = sum(call.name.partition("[")[0] == name for call in calls)
     lengths = given["lengths"]
     call = Call(
         name=f"{name}[{times}]" if times else name,
         cell=cell,
-        arrays={k: v.copy() for k, v in given.items() if k in _ARRAYS},
+        arrays={k: v.copy() for k, v in given.items() if k in _ARRAYS and v is not None},
         lengths=None if lengths is None else np.array(lengths, np.int64),
         reverse=given["reverse"],
     )
@@ -196,4 +197,4 @@ def _number(layer: Recurrent, given: Mapping[str, Any]) -> int:
     return next(i for i in cells if layer._arrays(i)["w_hh"] is given["w_hh"])
 
 
-_ARRAYS = {"x", "w_ih", "w_hh", "b_ih", "b_hh", "w_hr", "h0", "c0"}
+_ARRAYS = ("x", "w_ih", "w_hh", "b_ih", "b_hh", "h0", "c0", "w_hr")

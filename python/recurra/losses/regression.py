@@ -23,7 +23,7 @@ def mse(
     2.0
     """
     return _of_difference(
-        "mse", prediction, target, reduction, weights, lambda e: e * e, lambda e: 2 * e
+        "mse", prediction, target, reduction, weights, lambda e: e * e, lambda e: e + e
     )
 
 

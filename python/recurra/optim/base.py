@@ -111,7 +111,7 @@ class Optimizer:
             for state, number in zip(states, together[key], strict=True):
                 state[key] = number
         for parameter in members.values():
-            parameter.mark_updated()
+            parameter.version += 1
 
     def fresh_state(self, parameter: Tensor, settings: Mapping[str, Any]) -> State:
         """The state of a parameter before its first step."""

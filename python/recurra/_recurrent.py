@@ -132,7 +132,7 @@ class Recurrent(Module):
         *weights, w_hr = [name and getattr(self, name) for name in self._names_of[i].values()]
         # In the order of the arguments of `cell.forward` and of the results of `cell.backward`.
         parents = [x, *weights, *(state or (None,) * cell.states)]
-        arrays = [None if parent is None else parent.data for parent in parents]
+        arrays = [None if parent is None else parent._array for parent in parents]
         options = cell.options
         if w_hr is not None:
             parents.append(w_hr)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from recurra import checks, random
+from recurra import _core, checks, random
 from recurra.autograd import Tensor, any_requires_grad, fused_node
 from recurra.layers import dropout as drop
 from recurra.module import Module, Parameter
@@ -42,6 +42,8 @@ DEFAULTS = {
 class Cell(NamedTuple):
     """A kind of cell, as `recurra.functional` runs it."""
 
+    name: str
+    """What the core calls it."""
     gates: int
     states: int
     """1 for `h`, 2 for `h` and `c`."""
@@ -55,6 +57,9 @@ class Cell(NamedTuple):
 
 class Recurrent(Module):
     """What `RNN`, `LSTM` and `GRU` share, which differ in their `Cell` only."""
+
+    _core: Any = _core
+    """What runs the cells: `recurra.inspect.watch` puts itself before it."""
 
     def __init__(
         self,
@@ -128,38 +133,32 @@ class Recurrent(Module):
         return f"{self.input_size}, {self.hidden_size}" + "".join(unusual)
 
     def _run_cell(self, i: int, x: Tensor, *state: Tensor, lengths: object) -> tuple[Tensor, ...]:
-        cell, stack = self._cell, self._stack
-        *weights, w_hr = [name and getattr(self, name) for name in self._names_of[i].values()]
-        # In the order of the arguments of `cell.forward` and of the results of `cell.backward`.
-        parents = [x, *weights, *(state or (None,) * cell.states)]
+        core, stack, operation = self._core, self._stack, self._cell.backward.__name__
+        # In the order of the core's arguments and of the gradients that it returns.
+        parents = [x, *[name and getattr(self, name) for name in self._names_of[i].values()]]
+        parents += (*state, None, None)[:2]
         arrays = [None if parent is None else parent._array for parent in parents]
-        options = cell.options
-        if w_hr is not None:
-            parents.append(w_hr)
-            options = options | {"w_hr": w_hr.data}
-        save = any_requires_grad(parents)
-        y, *finals, saved = cell.forward(
-            *arrays,
-            **options,
-            lengths=lengths,
-            reverse=i % stack.directions == 1,
-            save=save,
-            memory=self.memory if save else "keep",
+        save, reverse = any_requires_grad(parents), i % stack.directions == 1
+        memory = self.memory if save else "keep"
+        y, h_n, c_n, saved = core.forward(
+            self._cell.name, *arrays, lengths, reverse, save, memory, None
         )
         # An operation of its own for the axis of cells would cost a small layer a third more.
         is_alone, needs_dx = stack.cells == 1, x.requires_grad
 
         def backward(dy: Array | None, *states: Array | None) -> Sequence[Array | None]:
+            dh_n, dc_n = (*states, None)[:2]
             if is_alone:
-                states = tuple([None if g is None else g[0] for g in states])
-            return cell.backward(saved, dy, *states, input_gradient=needs_dx)
+                dh_n, dc_n = None if dh_n is None else dh_n[0], None if dc_n is None else dc_n[0]
+            return core.backward(operation, saved, dy, dh_n, dc_n, needs_dx, None)
 
-        outputs = [y, *([final[None] for final in finals] if is_alone else finals)]
+        outputs = (y, *stack.finals(h_n, c_n))
         return fused_node(stack.name, outputs, parents, backward, is_fresh=True)
 
     def _step_cell(self, i: int, x: Array, *state: Array) -> tuple[Array, ...]:
         new = self._cell.step(x, **self._arrays(i), **_named(state), **self._cell.options)
-        return (new, new) if self._cell.states == 1 else (new.h, *new)
+        states = (new,) if self._cell.states == 1 else new
+        return states[0], *self._stack.finals(*states)
 
     def _parameters(self, i: int) -> dict[str, Parameter]:
         """The parameters of cell `i`, named as the arguments of `recurra.functional`."""

@@ -24,8 +24,6 @@ class Kind(NamedTuple):
     read: Callable[[str, str, Any, Any], Any]
     concatenate: Callable[..., Any]
     stack: Callable[..., Any]
-    alone: Callable[[Any], Any]
-    """The state of all cells from that of the only one."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,9 @@ class Stack:
     ) -> tuple[Any, Any]:
         """The output of the last layer and the state of all.
 
-        `cell(i, x, *state)` returns the output of cell `i` and then its states, which of a tensor's
-        cell that is alone have the axis of cells already; `between` is done to the input of every
-        layer but the first.
+        `cell(i, x, *state)` returns the output of cell `i` and then its states, which of a cell
+        that is alone have the axis of cells already; `between` is done to the input of every layer
+        but the first.
         """
         x = self._read_x(kind, x, letters)
         states = self._split(kind, state, x.shape[0])
@@ -101,10 +99,15 @@ class Stack:
 
     def _join(self, kind: Kind, finals: Sequence[Sequence[Any]]) -> Any:
         if len(finals) == 1:
-            parts = [kind.alone(part) for part in finals[0]]
+            parts = finals[0]
         else:
             parts = [kind.stack(part) for part in zip(*finals, strict=True)]
         return parts[0] if len(self.widths) == 1 else tuple(parts)
+
+    def finals(self, *states: Array | None) -> list[Array]:
+        """The states of a cell, as `run` takes them from it; None is one that it has not."""
+        found = [state for state in states if state is not None]
+        return [state[None] for state in found] if self.cells == 1 else found
 
 
 def _describe(state: Any) -> str:
@@ -123,5 +126,5 @@ def _read_array(operation: str, argument: str, value: Any, dtype: Any) -> Array:
     return checks.float_array(operation, argument, value, dtype)
 
 
-TENSORS = Kind(as_tensor, ops.concatenate, ops.stack, lambda part: part)
-ARRAYS = Kind(_read_array, np.concatenate, np.stack, lambda part: part[None])
+TENSORS = Kind(as_tensor, ops.concatenate, ops.stack)
+ARRAYS = Kind(_read_array, np.concatenate, np.stack)

@@ -1,7 +1,7 @@
 """What the recurrent layers share: parameters, the call, single steps, packing."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -100,7 +100,7 @@ class Recurrent(Module):
     def forward(self, x: Tensor | Array, state: Any = None, lengths: object = None) -> Any:
         """y (B, T, D*H) and the state after the last step: see the module's text."""
         between = partial(drop, p=self.dropout) if self.training and self.dropout else None
-        cell = partial(self._run_cell, lengths=lengths)
+        cell = self._run_cell if lengths is None else partial(self._run_cell, lengths=lengths)
         return self._stack.run(TENSORS, cell, x, state, between=between)
 
     def step(self, x: Array, state: Any = None) -> tuple[Array, Any]:
@@ -132,10 +132,14 @@ class Recurrent(Module):
         ]
         return f"{self.input_size}, {self.hidden_size}" + "".join(unusual)
 
-    def _run_cell(self, i: int, x: Tensor, *state: Tensor, lengths: object) -> tuple[Tensor, ...]:
+    def _run_cell(
+        self, i: int, x: Tensor, *state: Tensor, lengths: object = None
+    ) -> tuple[Tensor, ...]:
         core, stack, operation = self._core, self._stack, self._cell.backward.__name__
         # In the order of the core's arguments and of the gradients that it returns.
-        parents = [x, *[name and getattr(self, name) for name in self._names_of[i].values()]]
+        parents: list[Tensor | None] = [x]
+        names = self._names_of[i].values()
+        parents += [None if name is None else getattr(self, name) for name in names]
         parents += (*state, None, None)[:2]
         arrays = [None if parent is None else parent._array for parent in parents]
         save, reverse = any_requires_grad(parents), i % stack.directions == 1
@@ -146,7 +150,7 @@ class Recurrent(Module):
         # An operation of its own for the axis of cells would cost a small layer a third more.
         is_alone, needs_dx = stack.cells == 1, x.requires_grad
 
-        def backward(dy: Array | None, *states: Array | None) -> Sequence[Array | None]:
+        def backward(dy: Array | None, *states: Array | None) -> Any:
             dh_n, dc_n = (*states, None)[:2]
             if is_alone:
                 dh_n, dc_n = None if dh_n is None else dh_n[0], None if dc_n is None else dc_n[0]

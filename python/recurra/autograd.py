@@ -102,14 +102,17 @@ def fused_node(
                 is_recorded = True
                 source = parent._made_by or (parent, parent.version)
         sources.append(source)
-    for array in outputs:
-        if type(array) is not np.ndarray or array.dtype is not dtype:
-            outputs = [checks.float_array(name, "output", each, dtype) for each in outputs]
-            break
+    arrays: list[Array] = []
+    shapes: list[tuple[int, ...]] = []
+    for output in outputs:
+        is_fit = type(output) is np.ndarray and output.dtype is dtype
+        array = output if is_fit else checks.float_array(name, "output", output, dtype)
+        arrays.append(array)
+        shapes.append(array.shape)
     if not (is_recorded and is_recording()):
-        return tuple([Tensor.made(array, None) for array in outputs])
-    made_by = Node(name, outputs, dtype, sources, backward, is_fresh)
-    return tuple([Tensor.made(array, (made_by, i)) for i, array in enumerate(outputs)])
+        return tuple([Tensor.made(array, None) for array in arrays])
+    made_by = Node(name, shapes, dtype, sources, backward, is_fresh)
+    return tuple([Tensor.made(array, (made_by, i)) for i, array in enumerate(arrays)])
 
 
 def node(name: str, value: object, *inputs: tuple[Tensor, Callable[[Array], Array]]) -> Tensor:

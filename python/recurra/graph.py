@@ -84,14 +84,14 @@ class Node:
     def __init__(
         self,
         name: str,
-        outputs: Sequence[Array],
+        shapes: Sequence[tuple[int, ...]],
         dtype: np.dtype[Any],
         sources: Sequence[Source | None],
         backward: Backward,
         is_fresh: bool,
     ) -> None:
         self.name = name
-        self.shapes = [array.shape for array in outputs]
+        self.shapes = shapes  # of the outputs
         self.dtype = dtype  # of all inputs and outputs
         self.sources = sources
         self.backward: Backward | None = backward
@@ -116,10 +116,9 @@ def backpropagate(root: Source, gradient: Array) -> dict[Tensor, Array]:
     if not isinstance(origin, Node):
         return {origin: gradient.copy()}
     leaves: dict[Tensor, Array] = {}
-    met: dict[Node, list[Array | None]] = {}
-    order = _order(origin)
-    _meet(met, origin, number, gradient)
-    for node in order:
+    met: dict[Node, list[Array | None]] = {origin: [None] * len(origin.shapes)}
+    met[origin][number] = gradient
+    for node in _order(origin):
         _give_back(node, met, leaves)
     return leaves
 
@@ -138,25 +137,19 @@ def _give_back(
         if source is None or back is None:
             continue
         origin, number = source
-        is_node = isinstance(origin, Node)
-        shape = origin.shapes[number] if is_node else origin.shape
+        shape = origin.shapes[number] if isinstance(origin, Node) else origin._array.shape
         if back.shape != shape or back.dtype is not dtype:  # the identity is asked first
             node.check(i, back, shape)
-        if is_node:
-            _meet(met, origin, number, back)
+        if isinstance(origin, Node):
+            gradients = met.get(origin)
+            if gradients is None:
+                gradients = met[origin] = [None] * len(origin.shapes)
+            before = gradients[number]
+            gradients[number] = back if before is None else before + back
         elif origin in leaves:
             leaves[origin] = np.add(leaves[origin], back, order="C")
         else:
             leaves[origin] = back if node.is_fresh else back.copy()
-
-
-def _meet(met: dict[Node, list[Array | None]], node: Node, number: int, gradient: Array) -> None:
-    """Add a gradient of an output of `node` to what it met."""
-    gradients = met.get(node)
-    if gradients is None:
-        gradients = met[node] = [None] * len(node.shapes)
-    before = gradients[number]
-    gradients[number] = gradient if before is None else before + gradient
 
 
 def _order(root: Node) -> list[Node]:

@@ -38,6 +38,7 @@ from numpy.typing import DTypeLike
 
 from recurra import checks, functional
 from recurra._recurrent import Cell, Recurrent
+from recurra.functional.options import gru_cell, rnn_cell
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
@@ -73,7 +74,7 @@ class RNN(Recurrent):
         memory: str = "keep",
     ) -> None:
         self.nonlinearity = checks.one_of("RNN", "nonlinearity", nonlinearity, ("tanh", "relu"))
-        name = "rnn_tanh" if nonlinearity == "tanh" else "rnn_relu"
+        name = rnn_cell("RNN", nonlinearity)
         cell = Cell(
             name=name,
             gates=1,
@@ -191,7 +192,7 @@ class GRU(Recurrent):
         memory: str = "keep",
     ) -> None:
         self.reset_after = bool(reset_after)
-        name = "gru" if reset_after else "gru_before"
+        name = gru_cell("GRU", self.reset_after)
         cell = Cell(
             name=name,
             gates=3,

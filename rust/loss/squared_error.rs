@@ -80,3 +80,70 @@ impl<T: Element> SquaredError<'_, T> {
 fn weighed<T: Element>(weight: T, value: T) -> T {
     if weight == T::default() { T::default() } else { weight * value }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::numbers;
+
+    const N: usize = 700;
+
+    /// The sum, the losses and the gradient of plain loops.
+    fn naive<T: Element>(p: &[T], t: &[T], w: &[T], g: &[T], divisor: T) -> (f64, Vec<T>, Vec<T>) {
+        let (mut sum, mut losses, mut gradient) = (0.0, vec![], vec![]);
+        for i in 0..p.len() {
+            let e = p[i] - t[i];
+            losses.push(w[i] * (e * e));
+            gradient.push(g[i % g.len()] / divisor * w[i] * (e + e));
+            sum += losses[i].to_f64();
+        }
+        (sum, losses, gradient)
+    }
+
+    fn agree<T: Element>(one: T, divisor: T) {
+        let drawn = |seed| numbers::<T>(1, N, seed).into_raw_vec_and_offset().0;
+        let (p, t, dlosses) = (drawn(1), drawn(2), drawn(3));
+        let weights: Vec<T> = drawn(4).into_iter().map(|w| w * w).collect();
+        for (given, w) in [(None, vec![one; N]), (Some(&*weights), weights.clone())] {
+            for g in [&dlosses[..], &dlosses[..1]] {
+                let (mut e, mut each, mut gradient) = (p.clone(), p.clone(), p.clone());
+                let loss = SquaredError { weights: given };
+                let sum = loss.run(&p, &t, &mut e, Some(&mut each)).unwrap();
+                loss.backward(&e, g, divisor.to_f64(), &mut gradient).unwrap();
+                let found = (sum, each, gradient);
+                assert_eq!(found, naive(&p, &t, &w, g, divisor));
+                assert_eq!(loss.run(&p, &t, &mut e, None).unwrap(), sum);
+            }
+        }
+    }
+
+    #[test]
+    fn it_has_the_bits_of_plain_loops() {
+        agree::<f32>(1.0, 7.0);
+        agree::<f64>(1.0, 7.0);
+    }
+
+    #[test]
+    fn what_weighs_nothing_is_not_looked_at() {
+        let (mut e, mut gradient) = ([0.0; 2], [7.0; 2]);
+        let loss = SquaredError { weights: Some(&[0.0, 2.0]) };
+        assert_eq!(loss.run(&[f64::NAN, 3.0], &[0.0, 1.0], &mut e, None).unwrap(), 8.0);
+        loss.backward(&e, &[1.0], 2.0, &mut gradient).unwrap();
+        assert_eq!(gradient, [0.0, 4.0]);
+    }
+
+    #[test]
+    fn other_lengths_are_refused() {
+        let loss = SquaredError::<f32>::default();
+        let error = loss.run(&[1.0, 2.0], &[1.0], &mut [0.0; 2], None).unwrap_err();
+        let text = "squared_error: target: expected shape (N,) = (2,), got (1,)";
+        assert_eq!(error.to_string(), text);
+        let error = loss.backward(&[1.0; 3], &[1.0; 2], 1.0, &mut [0.0; 3]).unwrap_err();
+        let text = "squared_error: dlosses: expected shape (N,) = (3,), got (2,)";
+        assert_eq!(error.to_string(), text);
+        let loss = SquaredError { weights: Some(&[1.0][..]) };
+        let error = loss.run(&[1.0, 2.0], &[1.0; 2], &mut [0.0; 2], None).unwrap_err();
+        let text = "squared_error: weights: expected shape (N,) = (2,), got (1,)";
+        assert_eq!(error.to_string(), text);
+    }
+}

@@ -28,9 +28,14 @@ def mse(
     value, differences = _core.squared_error(a.data, b.data, counted.array, divisor)
     wants_a, wants_b = a.requires_grad, b.requires_grad
 
+    def back(e: Array, g: Array) -> Array:
+        return _core.squared_error_backward(e, counted.array, g, counted.divisor)
+
     def backward(g: Array) -> tuple[Array | None, Array | None]:
-        d = _core.squared_error_backward(differences, counted.array, g, counted.divisor)
-        return d if wants_a else None, -d if wants_b else None
+        return (
+            back(differences, g) if wants_a else None,
+            back(-differences, g) if wants_b else None,
+        )
 
     return fused_node("mse", (value,), (a, b), backward, is_fresh=True)[0]
 

@@ -44,7 +44,7 @@ impl<T: Element> SquaredError<'_, T> {
         for (i, &e) in differences.iter().enumerate() {
             let loss = self.weights.map_or(e * e, |weights| weighed(weights[i], e * e));
             losses.iter_mut().for_each(|losses| losses[i] = loss);
-            sum = loss.to_f64() + sum;
+            sum += loss.to_f64();
         }
         Ok(sum)
     }

@@ -1,9 +1,10 @@
 //! The squared difference.
 
-use numpy::{PyArrayMethods, PyUntypedArrayMethods};
+use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
 
 use super::inplace::{Array, elements, readable};
+use super::lists::Place;
 use super::{Object, Untyped};
 use crate::loss::SquaredError;
 use crate::py::arrays::{Name, Number, Precision, array, empty, precision};
@@ -37,7 +38,8 @@ fn losses<'py, T: Number>(
     let found = empty::<T, _>(py, shape, "the losses")?;
     let loss = SquaredError { weights: weights.as_ref().map(elements).transpose()? };
     let (p, t) = (elements(&prediction)?, elements(&target)?);
-    let (e, each) = (written(&differences)?, written(&found)?);
+    // SAFETY: the arrays are new, contiguous and known to this call alone.
+    let (e, each) = unsafe { (Place::of(&differences).elements(), Place::of(&found).elements()) };
     py.detach(|| -> crate::error::Result<()> {
         match divisor {
             None => drop(loss.run(p, t, e, Some(each))?),
@@ -68,7 +70,9 @@ fn gradient<'py, T: Number>(
     let weights = of_weights::<T>(weights, like)?;
     let gradient = empty::<T, _>(py, differences.shape(), "dprediction")?;
     let loss = SquaredError { weights: weights.as_ref().map(elements).transpose()? };
-    let (e, g, to) = (elements(&differences)?, elements(&dlosses)?, written(&gradient)?);
+    let (e, g) = (elements(&differences)?, elements(&dlosses)?);
+    // SAFETY: the array is new, contiguous and known to this call alone.
+    let to = unsafe { Place::of(&gradient).elements() };
     py.detach(|| loss.backward(e, g, divisor, to))?;
     Ok(gradient.into_any())
 }
@@ -77,10 +81,4 @@ fn of_weights<'py, T: Number>(
     weights: Option<&Object<'py>>, like: &str,
 ) -> PyResult<Option<Array<'py, T>>> {
     weights.map(|weights| readable::<T>(weights, name("weights"), like)).transpose()
-}
-
-/// The elements of an array that this call made.
-fn written<'a, T: Number>(array: &'a Array<'_, T>) -> PyResult<&'a mut [T]> {
-    // SAFETY: the array is new, contiguous and known to this call alone.
-    Ok(unsafe { array.as_slice_mut()? })
 }

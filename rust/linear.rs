@@ -14,7 +14,7 @@
 //!
 //! let (mut dx, mut dw, mut db) = (Array2::zeros((1, 2)), Array2::zeros((3, 2)), Array1::zeros(3));
 //! let gradients =
-//!     linear::Gradients { dx: dx.view_mut(), dw: dw.view_mut(), db: db.view_mut() };
+//!     linear::Gradients { dx: Some(dx.view_mut()), dw: dw.view_mut(), db: db.view_mut() };
 //! linear::backward(x.view(), w.view(), array![[1.0, 0.0, 2.0]].view(), gradients, None)?;
 //! assert_eq!(dx, array![[3.0, 2.0]]);
 //! assert_eq!(dw, array![[1.0, 2.0], [0.0, 0.0], [2.0, 4.0]]);
@@ -44,8 +44,8 @@ use crate::view::View;
 
 /// Where [`backward`] writes; all of it is written.
 pub struct Gradients<'a, T> {
-    /// `(N, I)`
-    pub dx: ArrayViewMut2<'a, T>,
+    /// `(N, I)`; without it, its product is left out.
+    pub dx: Option<ArrayViewMut2<'a, T>>,
     /// `(O, I)`
     pub dw: ArrayViewMut2<'a, T>,
     /// `(O,)`
@@ -89,14 +89,18 @@ pub fn backward<T: Element>(
     };
     same("x", "(N, I)", &[x.nrows(), inputs], x.shape())?;
     same("dy", "(N, O)", &[x.nrows(), outputs], dy.shape())?;
-    same("dx", "(N, I)", &[x.nrows(), inputs], out.dx.shape())?;
+    if let Some(dx) = &out.dx {
+        same("dx", "(N, I)", &[x.nrows(), inputs], dx.shape())?;
+    }
     same("dw", "(O, I)", &[outputs, inputs], out.dw.shape())?;
     same("db", "(O,)", &[outputs], out.db.shape())?;
-    let work = work(&x, outputs).saturating_mul(2);
+    let products = if out.dx.is_some() { 2 } else { 1 };
+    let work = work(&x, outputs).saturating_mul(products);
     let threads = parallel::threads_for(operation, threads, work)?;
     let isa = Isa::current()?;
-    let panels = pack(isa, &w)?;
-    multiply(isa, &dy, &panels, None, out.dx, threads)?;
+    if let Some(dx) = out.dx {
+        multiply(isa, &dy, &pack(isa, &w)?, None, dx, threads)?;
+    }
     parameters(isa, &x, &dy, out.dw, out.db, threads)
 }
 
@@ -199,8 +203,13 @@ mod tests {
         let nan = T::from_f64(f64::NAN);
         let (mut dx, mut dw) = (Array2::from_elem(x.dim(), nan), Array2::from_elem(w.dim(), nan));
         let mut db = Array1::from_elem(w.nrows(), nan);
-        let out = Gradients { dx: dx.view_mut(), dw: dw.view_mut(), db: db.view_mut() };
+        let out = Gradients { dx: Some(dx.view_mut()), dw: dw.view_mut(), db: db.view_mut() };
         backward(x, w, dy, out, Some(threads)).unwrap();
+        let (mut same_dw, mut same_db) = (Array2::from_elem(w.dim(), nan), db.clone());
+        same_db.fill(nan);
+        let out = Gradients { dx: None, dw: same_dw.view_mut(), db: same_db.view_mut() };
+        backward(x, w, dy, out, Some(threads)).unwrap();
+        assert_eq!((&dw, &db), (&same_dw, &same_db), "without dx");
         (dx, dw, db)
     }
 

@@ -298,6 +298,24 @@ class TestOwnNodes:
         assert len(calls) == 1
         assert calls[0][1] is None
 
+    def test_an_input_that_was_not_given(self) -> None:
+        x = leaf(1, 2)
+        (out,) = fused_node("one", [x.data * 2], [x, None], lambda g: [g * 2, g])
+        out.backward(np.ones(2))
+        np.testing.assert_array_equal(x.grad, [2, 2])
+
+    def test_leaves_keep_fresh_gradients_and_copy_others(self) -> None:
+        made = [np.ones(2), np.ones(2)]
+        x, y = leaf(1, 2), leaf(3, 4)
+        for is_fresh in (True, False):
+            x.zero_grad()
+            (out,) = fused_node("sum", [x.data + y.data], [x, y], lambda g: made, is_fresh=is_fresh)
+            out.backward(np.ones(2))
+            assert (x.grad is made[0]) == is_fresh
+            assert not np.shares_memory(x.grad, y.grad)
+        np.testing.assert_array_equal(y.grad, [2, 2])
+        np.testing.assert_array_equal(made, np.ones((2, 2)))
+
     def test_none_is_no_gradient(self) -> None:
         x, y = leaf(1), leaf(2)
         (out,) = fused_node("half", [x.data], [x, y * 1], lambda g: [g, None])

@@ -70,6 +70,18 @@ class TestLinear:
         check_gradients(linear, x, w)
         check_gradients(lambda w, b: linear(x, w, b), w, b)
 
+    def test_strides_and_unwanted_gradients_change_no_bit(self) -> None:
+        layer, x, g = recurra.Linear(5, 2, dtype=np.float64), array(4, 3, 10), array(2, 3, 4).T
+        found = []
+        for a in (Tensor(x[..., ::2], requires_grad=True), x[..., ::2].copy()):
+            layer.zero_grad()
+            y = layer(a)
+            y.backward(g)
+            assert layer.bias is not None
+            found.append([y.data, layer.weight.grad, layer.bias.grad])
+        for strided, plain in zip(*found, strict=True):
+            np.testing.assert_array_equal(strided, plain)
+
     def test_without_bias(self) -> None:
         layer = recurra.Linear(3, 2, bias=False)
         assert layer.bias is None

@@ -120,6 +120,35 @@ def test_a_sum_of_weighted_losses_has_the_sum_of_their_gradients() -> None:
     check_gradients(both, x, array(3))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weighted", [False, True])
+@every_reduction
+def test_mse_has_the_bits_of_numpy(reduction: str, weighted: bool, dtype: Any) -> None:
+    p, t = (array(7, 5, 9, seed=s).astype(dtype)[:, ::2].transpose(0, 2, 1) for s in (1, 2))
+    weights = array(7, seed=3) ** 2 if weighted else None
+    w = (
+        np.ones_like(p)
+        if weights is None
+        else np.ones_like(p) * weights.astype(dtype)[:, None, None]
+    )
+    a, b = Tensor(p, requires_grad=True), Tensor(t, requires_grad=True)
+    loss = losses.mse(a, b, reduction, weights=weights) * 3
+    e = p - t
+    each = w * (e * e)
+    total = p.size if weights is None else np.add.accumulate(weights)[-1] * 27
+    divisor = total if reduction == "mean" else 1
+    if reduction == "none":
+        expected = each * dtype(3)
+    else:
+        total = np.add.accumulate(each.ravel(), dtype=np.float64)[-1]
+        expected = dtype(total / divisor) * dtype(3)
+    loss.backward(np.ones(loss.shape, dtype))
+    np.testing.assert_array_equal(loss.data, expected)
+    gradient = dtype(3) / dtype(divisor) * w * (2 * e)
+    np.testing.assert_array_equal(a.grad, gradient)
+    np.testing.assert_array_equal(b.grad, -gradient)
+
+
 # --- weights and reductions
 
 

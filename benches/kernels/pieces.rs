@@ -120,7 +120,7 @@ pub fn linear<T: Element>(bench: &mut Bench, group: &mut Group<'_>, [n, i, o]: [
         let work = Work::Flops(4 * n * i * o);
         bench.time::<T>(group, &name("gradients"), work, threads, || {
             let (dx, dw, db) = (dx.view_mut(), dw.view_mut(), db.view_mut());
-            let (x, out) = (black_box(&x).view(), linear::Gradients { dx, dw, db });
+            let (x, out) = (black_box(&x).view(), linear::Gradients { dx: Some(dx), dw, db });
             linear::backward(x, w.view(), dy.view(), out, Some(threads)).expect("the shapes fit");
         });
         black_box((&dx, &dw, &db));

@@ -61,6 +61,8 @@ __all__ = [
     "sgd_step",
     "softmax_backward",
     "softmax_forward",
+    "squared_error",
+    "squared_error_backward",
     "step",
     "version",
 ]
@@ -170,12 +172,16 @@ def backward(
 def linear_forward(
     x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None, n_threads: int | None = None
 ) -> Array:
-    """x (N, I), w (O, I), b (O,): x w^T + b (N, O)."""
+    """x (..., I), w (O, I), b (O,): x w^T + b (..., O)."""
 
 def linear_backward(
-    x: ArrayLike, w: ArrayLike, dy: ArrayLike, n_threads: int | None = None
-) -> tuple[Array, Array, Array]:
-    """x (N, I), w (O, I), dy (N, O): `dx, dw, db`."""
+    x: ArrayLike,
+    w: ArrayLike,
+    dy: ArrayLike,
+    input_gradient: bool = True,
+    n_threads: int | None = None,
+) -> tuple[Array | Any, Array, Array]:
+    """x (..., I), w (O, I), dy (..., O): `dx, dw, db`; `dx` is None without input_gradient."""
 
 def linear_forward_each(x: ArrayLike, w: ArrayLike, n_threads: int | None = None) -> Array:
     """x (B, N, I), w (B, O, I): x w^T (B, N, O)."""
@@ -278,6 +284,19 @@ def cross_entropy(
 
     The losses, (N,) or (1,), and their gradient (N, V).
     """
+
+def squared_error(
+    prediction: ArrayLike, target: ArrayLike, weights: ArrayLike | None, divisor: float | None
+) -> tuple[Array, Array]:
+    """The losses, with a `divisor` their sum () divided by it, and the differences.
+
+    All arrays of one shape.
+    """
+
+def squared_error_backward(
+    differences: ArrayLike, weights: ArrayLike | None, dlosses: ArrayLike, divisor: float
+) -> Array:
+    """The gradient of the prediction; `dlosses` of the shape of the others, or of one element."""
 
 # ---- labellings: B rows, T steps, V classes, K tags; losses are float64 (B,), and weights their
 # factors in the sum that follows them and in the gradients, which are None without `gradient`

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from recurra import checks, random
+from recurra import _core, checks, random
 from recurra.autograd import Tensor, any_requires_grad, fused_node
 from recurra.layers import dropout as drop
 from recurra.module import Module, Parameter
@@ -42,6 +42,8 @@ DEFAULTS = {
 class Cell(NamedTuple):
     """A kind of cell, as `recurra.functional` runs it."""
 
+    name: str
+    """What the core calls it."""
     gates: int
     states: int
     """1 for `h`, 2 for `h` and `c`."""
@@ -55,6 +57,9 @@ class Cell(NamedTuple):
 
 class Recurrent(Module):
     """What `RNN`, `LSTM` and `GRU` share, which differ in their `Cell` only."""
+
+    _core: Any = _core
+    """What runs the cells: `recurra.inspect.watch` puts itself before it."""
 
     def __init__(
         self,
@@ -95,7 +100,7 @@ class Recurrent(Module):
     def forward(self, x: Tensor | Array, state: Any = None, lengths: object = None) -> Any:
         """y (B, T, D*H) and the state after the last step: see the module's text."""
         between = partial(drop, p=self.dropout) if self.training and self.dropout else None
-        cell = partial(self._run_cell, lengths=lengths)
+        cell = self._run_cell if lengths is None else partial(self._run_cell, lengths=lengths)
         return self._stack.run(TENSORS, cell, x, state, between=between)
 
     def step(self, x: Array, state: Any = None) -> tuple[Array, Any]:
@@ -127,51 +132,56 @@ class Recurrent(Module):
         ]
         return f"{self.input_size}, {self.hidden_size}" + "".join(unusual)
 
-    def _run_cell(self, i: int, x: Tensor, *state: Tensor, lengths: object) -> tuple[Tensor, ...]:
-        cell, reverse = self._cell, i % self._stack.directions == 1
-        # An operation of its own for the axis of cells would cost a small layer a third more.
-        is_alone = self._stack.cells == 1
-        inputs = {"x": x, **self._parameters(i), **_named(state)}
-        save = any_requires_grad(inputs.values())
-        *outputs, saved = cell.forward(
-            **{name: tensor.data for name, tensor in inputs.items()},
-            **cell.options,
-            lengths=lengths,
-            reverse=reverse,
-            save=save,
-            memory=self.memory if save else "keep",
+    def _run_cell(
+        self, i: int, x: Tensor, *state: Tensor, lengths: object = None
+    ) -> tuple[Tensor, ...]:
+        core, stack, operation = self._core, self._stack, self._cell.backward.__name__
+        # In the order of the core's arguments and of the gradients that it returns.
+        parents: list[Tensor | None] = [x]
+        names = self._names_of[i].values()
+        parents += [None if name is None else getattr(self, name) for name in names]
+        parents += (*state, None, None)[:2]
+        arrays = [None if parent is None else parent._array for parent in parents]
+        save, reverse = any_requires_grad(parents), i % stack.directions == 1
+        memory = self.memory if save else "keep"
+        y, h_n, c_n, saved = core.forward(
+            self._cell.name, *arrays, lengths, reverse, save, memory, None
         )
+        # An operation of its own for the axis of cells would cost a small layer a third more.
+        is_alone, needs_dx = stack.cells == 1, x.requires_grad
 
-        def backward(dy: Array | None, *states: Array | None) -> list[Array | None]:
+        def backward(dy: Array | None, *states: Array | None) -> Any:
+            dh_n, dc_n = (*states, None)[:2]
             if is_alone:
-                states = tuple([None if g is None else g[0] for g in states])
-            found = cell.backward(saved, dy, *states)
-            return [getattr(found, f"d{name}") for name in inputs]
+                dh_n, dc_n = None if dh_n is None else dh_n[0], None if dc_n is None else dc_n[0]
+            return core.backward(operation, saved, dy, dh_n, dc_n, needs_dx, None)
 
-        y, *finals = outputs
-        shaped = [y, *[final[None] for final in finals]] if is_alone else outputs
-        return fused_node(self._stack.name, shaped, tuple(inputs.values()), backward)
+        outputs = (y, *stack.finals(h_n, c_n))
+        return fused_node(stack.name, outputs, parents, backward, is_fresh=True)
 
     def _step_cell(self, i: int, x: Array, *state: Array) -> tuple[Array, ...]:
         new = self._cell.step(x, **self._arrays(i), **_named(state), **self._cell.options)
-        return (new, new) if self._cell.states == 1 else (new.h, *new)
+        states = (new,) if self._cell.states == 1 else new
+        return states[0], *self._stack.finals(*states)
 
     def _parameters(self, i: int) -> dict[str, Parameter]:
         """The parameters of cell `i`, named as the arguments of `recurra.functional`."""
-        return {argument: getattr(self, name) for argument, name in self._names_of[i]}
+        names = self._names_of[i].items()
+        return {argument: getattr(self, name) for argument, name in names if name is not None}
 
     def _arrays(self, i: int) -> dict[str, Array]:
         return {name: parameter.data for name, parameter in self._parameters(i).items()}
 
     def _make_parameters(self) -> None:
         bound = 1 / math.sqrt(self.hidden_size)
-        self._names_of: list[list[tuple[str, str]]] = []
+        self._names_of: list[dict[str, str | None]] = []
         for i in range(self._stack.cells):
-            for name, shape in self._shapes(i).items():
+            shapes, tail = self._shapes(i), self._tail(i)
+            for name, shape in shapes.items():
                 values = random.uniform(shape, -bound, bound, self.dtype)
-                setattr(self, name + self._tail(i), Parameter(values))
+                setattr(self, name + tail, Parameter(values))
             self._names_of.append(
-                [(a, n + self._tail(i)) for a, n in PARAMETERS.items() if n in self._shapes(i)]
+                {a: n + tail if n in shapes else None for a, n in PARAMETERS.items()}
             )
 
     def _shapes(self, i: int) -> dict[str, tuple[int, ...]]:

@@ -74,7 +74,7 @@ def output_lengths(layers: Sequence[Callable[..., Any]], lengths: Any) -> Any:
 
 def _states(takes: Sequence[Takes], state: Any) -> Sequence[Any]:
     """A state for each layer that takes one."""
-    count = sum("state" in names for names in takes)
+    count = sum(["state" in names for names in takes])
     if state is NO_STATE:
         return ()
     if not count:

@@ -56,13 +56,22 @@ __all__ = [
 
 
 def fused_node(
-    name: str, outputs: Sequence[Array], parents: Sequence[Tensor], backward: Backward
+    name: str,
+    outputs: Sequence[Array],
+    parents: Sequence[Tensor | None],
+    backward: Backward,
+    *,
+    is_fresh: bool = False,
 ) -> tuple[Tensor, ...]:
     """The tensors of an operation with any number of outputs.
 
-    `backward` takes the gradient of each output, None for an output that was not used, and
-    returns the gradient of each parent, None where nothing flows. It runs once, and only if a
-    parent requires grad; what it closes over is freed then. `name` appears in errors.
+    `parents` are its inputs, None for one that was not given; the first one always is. `backward`
+    takes the gradient of each output, None for an output that was not used, and returns the
+    gradient of each parent, None where nothing flows. It runs once, and only if a parent requires
+    grad; what it closes over is freed then. `name` appears in errors.
+
+    With `is_fresh` all that `backward` returns are new C-contiguous arrays, each of them once,
+    which nobody else has: leaves then take them as their `grad`, else copies.
 
     >>> import numpy as np
     >>> from recurra.autograd import Tensor, fused_node
@@ -78,27 +87,31 @@ def fused_node(
     >>> r.grad, phi.grad
     (array([0.]), array([2.]))
     """
-    dtype = parents[0].data.dtype
+    first = parents[0]
+    assert first is not None
+    dtype = first._array.dtype
     sources: list[Source | None] = []
     is_recorded = False
     # Small models spend most of their time here: identity is asked before equality.
     for parent in parents:
-        if parent.data.dtype is not dtype:
-            checks.float_array(name, "input", parent.data, dtype)
-        if parent.requires_grad:
-            is_recorded = True
-            sources.append(parent.source())
-        else:
-            sources.append(None)
-    arrays = [
-        array
-        if type(array) is np.ndarray and array.dtype is dtype
-        else checks.float_array(name, "output", array, dtype)
-        for array in outputs
-    ]
+        source = None
+        if parent is not None:
+            if parent._array.dtype is not dtype:
+                checks.float_array(name, "input", parent._array, dtype)
+            if parent.requires_grad:
+                is_recorded = True
+                source = parent._made_by or (parent, parent.version)
+        sources.append(source)
+    arrays: list[Array] = []
+    shapes: list[tuple[int, ...]] = []
+    for output in outputs:
+        is_fit = type(output) is np.ndarray and output.dtype is dtype
+        array = output if is_fit else checks.float_array(name, "output", output, dtype)
+        arrays.append(array)
+        shapes.append(array.shape)
     if not (is_recorded and is_recording()):
         return tuple([Tensor.made(array, None) for array in arrays])
-    made_by = Node(name, arrays, sources, backward)
+    made_by = Node(name, shapes, dtype, sources, backward, is_fresh)
     return tuple([Tensor.made(array, (made_by, i)) for i, array in enumerate(arrays)])
 
 
@@ -117,11 +130,11 @@ def node(name: str, value: object, *inputs: tuple[Tensor, Callable[[Array], Arra
     return fused_node(name, (np.asarray(value),), parents, backward)[0]
 
 
-def any_requires_grad(tensors: Iterable[Tensor]) -> bool:
+def any_requires_grad(tensors: Iterable[Tensor | None]) -> bool:
     """Whether an operation on `tensors` is recorded now: what it saves is for nothing if not."""
     if is_recording():
         for tensor in tensors:  # a loop: `any` over a generator takes three times as long
-            if tensor.requires_grad:
+            if tensor is not None and tensor.requires_grad:
                 return True
     return False
 
@@ -131,9 +144,11 @@ def as_tensor(
 ) -> Tensor:
     """`value` as a tensor: a number takes `dtype`, an array or a tensor must have it already."""
     if isinstance(value, Tensor):
-        if value.data.dtype is not dtype:
+        if dtype is not None and value.data.dtype is not dtype:
             checks.float_array(operation, argument, value.data, dtype)
         return value
+    if type(value) is np.ndarray and value.dtype is dtype:  # the usual case, without a detour
+        return Tensor.made(value, None)
     # NumPy's float64 is a Python float as well, but it has a dtype of its own.
     if issubclass(type(value), _NUMBERS) and not issubclass(type(value), np.floating):
         return Tensor(np.asarray(value, dtype or np.float64))

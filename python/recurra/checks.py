@@ -36,13 +36,14 @@ def index_array(operation: str, argument: str, value: object, size: int) -> NDAr
     array = np.asarray(value)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{operation}: {argument}: expected integers, got {array.dtype}")
-    bad = (array < 0) | (array >= size)
+    index = np.array(array, dtype=np.int64, order="C")
+    bad = index.view(np.uint64) >= size  # a negative number is a large one there
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
         raise IndexError(
             f"{operation}: {argument}: expected 0 <= id < {size}, got {array[where]} at {where}"
         )
-    return np.array(array, dtype=np.int64, order="C")
+    return index
 
 
 def integers(operation: str, argument: str, value: object) -> NDArray[np.int64]:

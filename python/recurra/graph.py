@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
@@ -79,66 +79,84 @@ class no_grad:  # noqa: N801 (reads as a verb where it is used)
 class Node:
     """One operation: where its inputs came from, and how gradients of its outputs go back."""
 
-    __slots__ = ("backward", "name", "outputs", "sources")
+    __slots__ = ("backward", "dtype", "is_fresh", "name", "shapes", "sources")
 
     def __init__(
         self,
         name: str,
-        outputs: Sequence[Array],
+        shapes: Sequence[tuple[int, ...]],
+        dtype: np.dtype[Any],
         sources: Sequence[Source | None],
         backward: Backward,
+        is_fresh: bool,
     ) -> None:
         self.name = name
-        self.outputs = [(array.shape, array.dtype) for array in outputs]
+        self.shapes = shapes  # of the outputs
+        self.dtype = dtype  # of all inputs and outputs
         self.sources = sources
         self.backward: Backward | None = backward
+        self.is_fresh = is_fresh  # whether leaves may keep the gradients, and need no copies
 
-    def give_back(
-        self, gradients: Sequence[Array | None]
-    ) -> Iterable[tuple[Source | None, Array | None]]:
-        """The gradient for each source, if it gets one; what was saved for it is freed."""
-        backward, sources = self.backward, self.sources
-        self.backward, self.sources = None, ()
-        if backward is None or not [g for g in gradients if g is not None]:
-            return ()
-        return zip(sources, backward(*gradients), strict=True)
-
-    def form(self, number: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        """The shape and dtype of an output."""
-        return self.outputs[number]
-
-    def check(self, i: int, gradient: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def check(self, i: int, gradient: Array, shape: tuple[int, ...]) -> None:
         """Refuse a gradient of input `i` that has not its form."""
-        if gradient.shape != shape or gradient.dtype != dtype:
+        if gradient.shape != shape or gradient.dtype != self.dtype:
             raise ValueError(
-                f"{self.name}: gradient of input {i}: expected {dtype} {shape}, "
+                f"{self.name}: gradient of input {i}: expected {self.dtype} {shape}, "
                 f"got {gradient.dtype} {gradient.shape}"
             )
 
 
-def backpropagate(root: Source, gradient: Array) -> list[tuple[Tensor, Array]]:
+def backpropagate(root: Source, gradient: Array) -> dict[Tensor, Array]:
     """Each leaf under `root` with its gradient, given the gradient of `root`.
 
     A node's turn comes when all its users had theirs. Gradients that meet are added in that
-    order, which the graph alone decides. They may share memory: the caller copies what it keeps.
+    order, which the graph alone decides. Those of leaves share memory with nothing else.
     """
-    met = {root: gradient}
-    for node in _order(root):
-        outputs = [met.pop((node, i), None) for i in range(len(node.outputs))]
-        for i, (source, back) in enumerate(node.give_back(outputs)):
-            if source is not None and back is not None:
-                shape, dtype = source[0].form(source[1])
-                if back.shape != shape or back.dtype is not dtype:  # the identity is asked first
-                    node.check(i, back, shape, dtype)
-                met[source] = met[source] + back if source in met else back
-    return [(leaf, total) for (leaf, _), total in met.items() if not isinstance(leaf, Node)]
+    origin, number = root
+    if not isinstance(origin, Node):
+        return {origin: gradient.copy()}
+    leaves: dict[Tensor, Array] = {}
+    met: dict[Node, list[Array | None]] = {origin: [None] * len(origin.shapes)}
+    met[origin][number] = gradient
+    for node in _order(origin):
+        _give_back(node, met, leaves)
+    return leaves
 
 
-def _order(root: Source) -> list[Node]:
+def _give_back(
+    node: Node, met: dict[Node, list[Array | None]], leaves: dict[Tensor, Array]
+) -> None:
+    """Hand the gradients of a node's outputs on to its inputs; what it saved is freed."""
+    gradients, backward, sources = met.pop(node, None), node.backward, node.sources
+    node.backward, node.sources = None, ()
+    if backward is None or gradients is None:
+        return
+    # Small models spend their time here: no call more than it takes for each input.
+    dtype = node.dtype
+    for i, (source, back) in enumerate(zip(sources, backward(*gradients), strict=True)):
+        if source is None or back is None:
+            continue
+        origin, number = source
+        shape = origin.shapes[number] if isinstance(origin, Node) else origin._array.shape
+        if back.shape != shape or back.dtype is not dtype:  # the identity is asked first
+            node.check(i, back, shape)
+        if isinstance(origin, Node):
+            gradients = met.get(origin)
+            if gradients is None:
+                gradients = met[origin] = [None] * len(origin.shapes)
+            before = gradients[number]
+            gradients[number] = back if before is None else before + back
+        elif origin in leaves:
+            leaves[origin] = np.add(leaves[origin], back, order="C")
+        else:
+            leaves[origin] = back if node.is_fresh else back.copy()
+
+
+def _order(root: Node) -> list[Node]:
     """The nodes under `root`, users first. Without recursion: graphs are as deep as time is."""
     finished: list[Node] = []
     is_finished: dict[Node, bool] = {}
-    stack = _nodes((root,))
+    stack = [root]
     while stack:
         node = stack.pop()
         if node not in is_finished:
@@ -146,24 +164,17 @@ def _order(root: Source) -> list[Node]:
                 _refuse_used(node)
             is_finished[node] = False
             stack.append(node)  # and met again when all below it are finished
-            stack += _nodes(node.sources)
+            for source in node.sources:
+                if source is not None:
+                    origin, version = source
+                    if isinstance(origin, Node):
+                        stack.append(origin)
+                    elif origin.version != version:
+                        _refuse_updated(origin)
         elif not is_finished[node]:
             is_finished[node] = True
             finished.append(node)
     return finished[::-1]
-
-
-def _nodes(sources: Sequence[Source | None]) -> list[Node]:
-    """The nodes among the sources; leaves are looked at here."""
-    nodes = []
-    for source in sources:
-        if source is not None:
-            origin, version = source
-            if isinstance(origin, Node):
-                nodes.append(origin)
-            elif origin.version != version:
-                _refuse_updated(origin)
-    return nodes
 
 
 def _refuse_used(node: Node) -> None:

@@ -45,7 +45,7 @@ class PackedLayer:
             y, h_n, c_n, _ = self._weights[i].forward(
                 x, *state, lengths=lengths, reverse=reverse, save=False
             )
-            return (y, h_n) if c_n is None else (y, h_n, c_n)
+            return y, *self._stack.finals(h_n, c_n)
 
         return self._stack.run(ARRAYS, cell, x, state)
 
@@ -59,7 +59,7 @@ class PackedLayer:
 
         def cell(i: int, x: Array, *state: Array) -> tuple[Array, ...]:
             h, c = self._weights[i].step(x, *state)
-            return (h, h) if c is None else (h, h, c)
+            return h, *self._stack.finals(h, c)
 
         return self._stack.run(ARRAYS, cell, x, state, letters="(B, I)")
 

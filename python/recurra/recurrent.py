@@ -38,6 +38,7 @@ from numpy.typing import DTypeLike
 
 from recurra import checks, functional
 from recurra._recurrent import Cell, Recurrent
+from recurra.functional.options import gru_cell, rnn_cell
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
@@ -73,13 +74,15 @@ class RNN(Recurrent):
         memory: str = "keep",
     ) -> None:
         self.nonlinearity = checks.one_of("RNN", "nonlinearity", nonlinearity, ("tanh", "relu"))
+        name = rnn_cell("RNN", nonlinearity)
         cell = Cell(
+            name=name,
             gates=1,
             states=1,
             forward=functional.rnn_forward,
             backward=functional.rnn_backward,
             step=functional.rnn_step,
-            pack=partial(functional.pack, "rnn_tanh" if nonlinearity == "tanh" else "rnn_relu"),
+            pack=partial(functional.pack, name),
             options={"activation": nonlinearity},
         )
         super().__init__(
@@ -131,6 +134,7 @@ class LSTM(Recurrent):
         memory: str = "keep",
     ) -> None:
         cell = Cell(
+            name="lstm",
             gates=4,
             states=2,
             forward=functional.lstm_forward,
@@ -188,13 +192,15 @@ class GRU(Recurrent):
         memory: str = "keep",
     ) -> None:
         self.reset_after = bool(reset_after)
+        name = gru_cell("GRU", self.reset_after)
         cell = Cell(
+            name=name,
             gates=3,
             states=1,
             forward=functional.gru_forward,
             backward=functional.gru_backward,
             step=functional.gru_step,
-            pack=partial(functional.pack, "gru" if reset_after else "gru_before"),
+            pack=partial(functional.pack, name),
             options={"reset_after": self.reset_after},
         )
         super().__init__(

@@ -6,6 +6,7 @@ in what runs a cell, and in whether values are tensors or arrays.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,8 +24,6 @@ class Kind(NamedTuple):
     read: Callable[[str, str, Any, Any], Any]
     concatenate: Callable[..., Any]
     stack: Callable[..., Any]
-    alone: Callable[[Any], Any]
-    """The state of all cells from that of the only one."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Stack:
     directions: int
     dtype: np.dtype[Any]
 
-    @property
+    @cached_property
     def cells(self) -> int:
         return self.num_layers * self.directions
 
@@ -59,9 +58,9 @@ class Stack:
     ) -> tuple[Any, Any]:
         """The output of the last layer and the state of all.
 
-        `cell(i, x, *state)` returns the output of cell `i` and then its states, which of a tensor's
-        cell that is alone have the axis of cells already; `between` is done to the input of every
-        layer but the first.
+        `cell(i, x, *state)` returns the output of cell `i` and then its states, which of a cell
+        that is alone have the axis of cells already; `between` is done to the input of every layer
+        but the first.
         """
         x = self._read_x(kind, x, letters)
         states = self._split(kind, state, x.shape[0])
@@ -78,9 +77,10 @@ class Stack:
 
     def _read_x(self, kind: Kind, x: Any, letters: str) -> Any:
         x = kind.read(self.name, "x", x, self.dtype)
-        if x.ndim != letters.count(",") + 1 or x.shape[-1] != self.input_size:
+        shape = x.shape
+        if len(shape) != letters.count(",") + 1 or shape[-1] != self.input_size:
             wanted = letters.replace("I", f"I = {self.input_size}")
-            raise ValueError(f"{self.name}: x: expected shape {wanted}, got {x.shape}")
+            raise ValueError(f"{self.name}: x: expected shape {wanted}, got {shape}")
         return x
 
     def _split(self, kind: Kind, state: Any, rows: int) -> list[tuple[Any, ...]]:
@@ -99,10 +99,15 @@ class Stack:
 
     def _join(self, kind: Kind, finals: Sequence[Sequence[Any]]) -> Any:
         if len(finals) == 1:
-            parts = [kind.alone(part) for part in finals[0]]
+            parts = finals[0]
         else:
             parts = [kind.stack(part) for part in zip(*finals, strict=True)]
         return parts[0] if len(self.widths) == 1 else tuple(parts)
+
+    def finals(self, *states: Array | None) -> list[Array]:
+        """The states of a cell, as `run` takes them from it; None is one that it has not."""
+        found = [state for state in states if state is not None]
+        return [state[None] for state in found] if self.cells == 1 else found
 
 
 def _describe(state: Any) -> str:
@@ -121,5 +126,5 @@ def _read_array(operation: str, argument: str, value: Any, dtype: Any) -> Array:
     return checks.float_array(operation, argument, value, dtype)
 
 
-TENSORS = Kind(as_tensor, ops.concatenate, ops.stack, lambda part: part)
-ARRAYS = Kind(_read_array, np.concatenate, np.stack, lambda part: part[None])
+TENSORS = Kind(as_tensor, ops.concatenate, ops.stack)
+ARRAYS = Kind(_read_array, np.concatenate, np.stack)

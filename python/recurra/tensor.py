@@ -125,7 +125,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """A tensor over the same memory that does not know how it was made."""
-        return Tensor(self._array)
+        return Tensor.made(self._array, None)
 
     def zero_grad(self) -> None:
         """Forget the gradient: `grad` is None again."""
@@ -139,11 +139,9 @@ class Tensor:
         """
         if not self.requires_grad:
             raise RuntimeError("backward: tensor: expected one that requires grad, got one without")
-        for leaf, gradient in backpropagate(self.source(), self._first_gradient(grad)):
-            if leaf.grad is None:
-                leaf.grad = gradient.copy()
-            else:
-                leaf.grad = np.add(leaf.grad, gradient, order="C")
+        for leaf, gradient in backpropagate(self.source(), self._first_gradient(grad)).items():
+            before = leaf.grad
+            leaf.grad = gradient if before is None else np.add(before, gradient, order="C")
 
     def _first_gradient(self, grad: object) -> Array:
         if grad is None:
@@ -162,11 +160,6 @@ class Tensor:
     def source(self) -> Source:
         """Where the values came from: see `recurra.graph.Source`."""
         return self._made_by or (self, self.version)
-
-    def form(self, _: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        """The shape and dtype of the values, as `Node.form` has those of an output."""
-        array = self._array
-        return array.shape, array.dtype
 
     def __repr__(self) -> str:
         name = type(self).__name__

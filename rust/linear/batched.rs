@@ -66,7 +66,7 @@ pub fn backward_each<T: Element>(
     let parts = dx.axis_iter_mut(Axis(0)).zip(dw.axis_iter_mut(Axis(0)));
     each(parts, outside, |b, (dx, dw)| {
         let mut unused = Array1::from_vec(zeros(outputs, "column sums")?);
-        let out = Gradients { dx, dw, db: unused.view_mut() };
+        let out = Gradients { dx: Some(dx), dw, db: unused.view_mut() };
         let [x, w, dy] = [&x, &w, &dy].map(|a| a.index_axis(Axis(0), b));
         backward(x, w, dy, out, inside)
     })
@@ -109,7 +109,7 @@ mod tests {
                     let one = Some(1);
                     forward(of(&x).view(), of(&w).view(), None, y1.view_mut(), one).unwrap();
                     let (dw_to, db) = (dw1.view_mut(), db1.view_mut());
-                    let out = Gradients { dx: dx1.view_mut(), dw: dw_to, db };
+                    let out = Gradients { dx: Some(dx1.view_mut()), dw: dw_to, db };
                     backward(of(&x).view(), of(&w).view(), of(&dy).view(), out, one).unwrap();
                     assert_eq!((of(&y), of(&dx), of(&dw)), (y1, dx1, dw1));
                 }

@@ -4,10 +4,12 @@
 
 mod cross_entropy;
 mod rows;
+mod squared_error;
 #[cfg(test)]
 mod tests;
 
 pub use cross_entropy::CrossEntropy;
+pub use squared_error::SquaredError;
 
 /// How the losses of all rows become one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

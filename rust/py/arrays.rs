@@ -34,7 +34,7 @@ pub(super) struct Name {
 }
 
 impl Name {
-    fn error(self, expected: &str, got: &str) -> String {
+    pub(super) fn error(self, expected: &str, got: &str) -> String {
         let Self { operation, argument } = self;
         format!("{operation}: {argument}: expected {expected}, got {got}")
     }

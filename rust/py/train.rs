@@ -21,9 +21,11 @@ mod lists;
 mod optimizers;
 mod products;
 mod softmax;
+mod squared_error;
 
-use ndarray::{Ix1, Ix2};
-use numpy::{PyUntypedArray, PyUntypedArrayMethods};
+use ndarray::{Dimension, Ix1, Ix2, IxDyn};
+use numpy::{PyArray, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::arrays::{
@@ -56,45 +58,81 @@ fn linear_y<'py, T: Number>(
     x: &Untyped<'py>, w: &Object<'py>, b: Option<&Object<'py>>, threads: Option<usize>,
 ) -> PyResult<Object<'py>> {
     let name = |argument| Name { operation: "linear_forward", argument };
-    let x = typed::<T, Ix2>(x, name("x"), "(N, I)", "x has")?;
+    let rows = rows::<T>(x, name("x"), "(..., I)")?;
     let w = required::<T, Ix2>(w, name("w"), "(O, I)", "x has")?;
     let b = optional::<T, Ix1>(b, name("b"), "(O,)", "x has")?;
-    let y = empty::<T, _>(x.py(), (x.shape()[0], w.shape()[0]), "y")?;
-    let (xs, ws, bs, ys) = (view(&x), view(&w), b.as_ref().map(view), view_mut(&y));
+    let y = empty::<T, _>(x.py(), with_last(x, w.shape()[0]), "y")?;
+    let to = flat(&y, [rows.shape()[0], w.shape()[0]])?;
+    let (xs, ws, bs, ys) = (view(&rows), view(&w), b.as_ref().map(view), view_mut(&to));
     x.py().detach(|| linear::forward(xs, ws, bs, ys, threads))?;
     Ok(y.into_any())
 }
 
+/// An array (..., K) as rows (N, K): where they lie, or copied if they do not lie so.
+fn rows<'py, T: Number>(
+    array: &Untyped<'py>, name: Name, letters: &str,
+) -> PyResult<Bound<'py, PyArray<T, Ix2>>> {
+    match array.shape() {
+        [_, _] => typed(array, name, letters, "x has"),
+        [leading @ .., width] => {
+            let n = leading.iter().product();
+            flat(&typed::<T, IxDyn>(array, name, letters, "x has")?, [n, *width])
+        }
+        [] => Err(PyValueError::new_err(name.error(&format!("shape {letters}"), "()"))),
+    }
+}
+
+fn flat<'py, T: Number>(
+    array: &Bound<'py, PyArray<T, IxDyn>>, shape: [usize; 2],
+) -> PyResult<Bound<'py, PyArray<T, Ix2>>> {
+    match array.cast::<PyArray<T, Ix2>>() {
+        Ok(same) => Ok(same.clone()),
+        Err(_) => array.reshape(shape),
+    }
+}
+
+/// The shape of an array that has at least one axis, with another last one.
+fn with_last(array: &Untyped<'_>, last: usize) -> IxDyn {
+    let mut shape = IxDyn(array.shape());
+    if let Some(size) = shape.slice_mut().last_mut() {
+        *size = last;
+    }
+    shape
+}
+
+/// `dx, dw, db`
+type LinearGradients<'py> = (Option<Object<'py>>, Object<'py>, Object<'py>);
+
 #[pyfunction]
-#[pyo3(signature = (x, w, dy, n_threads=None))]
+#[pyo3(signature = (x, w, dy, input_gradient=true, n_threads=None))]
 fn linear_backward<'py>(
-    x: &Object<'py>, w: &Object<'py>, dy: &Object<'py>, n_threads: Option<&Object<'py>>,
-) -> PyResult<Three<'py>> {
+    x: &Object<'py>, w: &Object<'py>, dy: &Object<'py>, input_gradient: bool,
+    n_threads: Option<&Object<'py>>,
+) -> PyResult<LinearGradients<'py>> {
     let operation = "linear_backward";
     let x = array(x, Name { operation, argument: "x" })?;
-    with_precision_of!(
-        &x,
-        operation,
-        "x",
-        linear_gradients(&x, w, dy, asked(operation, n_threads)?)
-    )
+    let threads = asked(operation, n_threads)?;
+    with_precision_of!(&x, operation, "x", linear_gradients(&x, w, dy, input_gradient, threads))
 }
 
 fn linear_gradients<'py, T: Number>(
-    x: &Untyped<'py>, w: &Object<'py>, dy: &Object<'py>, threads: Option<usize>,
-) -> PyResult<Three<'py>> {
+    x: &Untyped<'py>, w: &Object<'py>, dy: &Object<'py>, need_dx: bool, threads: Option<usize>,
+) -> PyResult<LinearGradients<'py>> {
     let name = |argument| Name { operation: "linear_backward", argument };
-    let x = typed::<T, Ix2>(x, name("x"), "(N, I)", "x has")?;
+    let x_rows = rows::<T>(x, name("x"), "(..., I)")?;
     let w = required::<T, Ix2>(w, name("w"), "(O, I)", "x has")?;
-    let dy = required::<T, Ix2>(dy, name("dy"), "(N, O)", "x has")?;
+    let dy_rows = rows::<T>(&array(dy, name("dy"))?, name("dy"), "(..., O)")?;
     let (py, shape) = (x.py(), w.shape());
-    let dx = empty::<T, _>(py, (x.shape()[0], shape[1]), "dx")?;
+    let dx = need_dx.then(|| empty::<T, _>(py, IxDyn(x.shape()), "dx")).transpose()?;
+    let dx_rows =
+        dx.as_ref().map(|dx| flat(dx, [x_rows.shape()[0], x_rows.shape()[1]])).transpose()?;
     let dw = empty::<T, _>(py, (shape[0], shape[1]), "dw")?;
     let db = empty::<T, _>(py, shape[0], "db")?;
-    let out = linear::Gradients { dx: view_mut(&dx), dw: view_mut(&dw), db: view_mut(&db) };
-    let (xs, ws, dys) = (view(&x), view(&w), view(&dy));
+    let to_dx = dx_rows.as_ref().map(view_mut);
+    let out = linear::Gradients { dx: to_dx, dw: view_mut(&dw), db: view_mut(&db) };
+    let (xs, ws, dys) = (view(&x_rows), view(&w), view(&dy_rows));
     py.detach(|| linear::backward(xs, ws, dys, out, threads))?;
-    Ok((dx.into_any(), dw.into_any(), db.into_any()))
+    Ok((dx.map(Bound::into_any), dw.into_any(), db.into_any()))
 }
 
 #[pyfunction]
@@ -154,6 +192,8 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     layer_norm::register(module)?;
     additive::register(module)?;
     batch_norm::register(module)?;
+    module.add_function(wrap_pyfunction!(squared_error::squared_error, module)?)?;
+    module.add_function(wrap_pyfunction!(squared_error::squared_error_backward, module)?)?;
     clipping::register(module)?;
     optimizers::register(module)
 }

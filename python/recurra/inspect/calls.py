@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,17 +72,18 @@ def watch(model: Module) -> Iterator[list[Call]]:
     ((3, 5, 4), (3, 5, 4))
     """
     calls: list[Call] = []
-    before = [(name, layer, layer._cell) for name, layer in _layers("watch", model)]
-    for name, layer, cell in before:
-        layer._cell = cell._replace(
-            forward=partial(_forward, calls, name, layer, cell),
-            backward=partial(_backward, calls, cell),
-        )
+    layers = _layers("watch", model)
+    before = [vars(layer).get("_core") for _, layer in layers]
+    for name, layer in layers:
+        layer._core = _Recorder(calls, name, layer)
     try:
         yield calls
     finally:
-        for _, layer, cell in before:
-            layer._cell = cell
+        for (_, layer), core in zip(layers, before, strict=True):
+            if core is None:
+                del layer._core
+            else:
+                layer._core = core
 
 
 def activations(model: Module, *inputs: Any, **options: Any) -> dict[str, Activations]:
@@ -160,32 +160,37 @@ def _name(prefix: str, layer: Recurrent, i: int) -> str:
     return f"{prefix}.{tail}" if prefix else tail
 
 
-def _forward(
-    calls: list[Call], prefix: str, layer: Recurrent, cell: Cell, /, **given: Any
-) -> tuple[Any, ...]:
-    """What stands in for `cell.forward` while a layer is watched."""
-    output = cell.forward(**given)
-    name = _name(prefix, layer, _number(layer, given))
-    times = sum(call.name.partition("[")[0] == name for call in calls)
-    lengths = given["lengths"]
-    call = Call(
-        name=f"{name}[{times}]" if times else name,
-        cell=cell,
-        arrays={k: v.copy() for k, v in given.items() if k in _ARRAYS},
-        lengths=None if lengths is None else np.array(lengths, np.int64),
-        reverse=given["reverse"],
-    )
-    call._saved = output[-1]
-    calls.append(call)
-    return output
+class _Recorder:
+    """What stands before the core of a watched layer."""
 
+    def __init__(self, calls: list[Call], prefix: str, layer: Recurrent) -> None:
+        self._calls, self._prefix, self._layer = calls, prefix, layer
+        self._forward, self._backward = layer._core.forward, layer._core.backward
 
-def _backward(calls: list[Call], cell: Cell, /, saved: object, *gradients: Array | None) -> Any:
-    for call in calls:
-        if saved is not None and call._saved is saved:
-            call.gradients = tuple(None if g is None else g.copy() for g in gradients)
-            call._saved = None  # it is large, and a graph is walked once
-    return cell.backward(saved, *gradients)
+    def forward(self, cell: str, *given: Any) -> tuple[Any, ...]:
+        output: tuple[Any, ...] = self._forward(cell, *given)
+        arrays = dict(zip(_ARRAYS, given, strict=False))
+        lengths, reverse = given[len(_ARRAYS) :][:2]
+        name = _name(self._prefix, self._layer, _number(self._layer, arrays))
+        times = sum(call.name.partition("[")[0] == name for call in self._calls)
+        call = Call(
+            name=f"{name}[{times}]" if times else name,
+            cell=self._layer._cell,
+            arrays={name: array.copy() for name, array in arrays.items() if array is not None},
+            lengths=None if lengths is None else np.array(lengths, np.int64),
+            reverse=reverse,
+        )
+        call._saved = output[-1]
+        self._calls.append(call)
+        return output
+
+    def backward(self, operation: str, saved: object, *given: Any) -> Any:
+        for call in self._calls:
+            if saved is not None and call._saved is saved:
+                gradients = given[: 1 + call.cell.states]
+                call.gradients = tuple(None if g is None else g.copy() for g in gradients)
+                call._saved = None  # it is large, and a graph is walked once
+        return self._backward(operation, saved, *given)
 
 
 def _number(layer: Recurrent, given: Mapping[str, Any]) -> int:
@@ -194,4 +199,5 @@ def _number(layer: Recurrent, given: Mapping[str, Any]) -> int:
     return next(i for i in cells if layer._arrays(i)["w_hh"] is given["w_hh"])
 
 
-_ARRAYS = {"x", "w_ih", "w_hh", "b_ih", "b_hh", "w_hr", "h0", "c0"}
+_ARRAYS = ("x", "w_ih", "w_hh", "b_ih", "b_hh", "w_hr", "h0", "c0")
+"""The first arguments of the core's `forward`, after the cell."""

@@ -44,8 +44,8 @@ def saliency(score: Callable[[Tensor], Tensor], x: Array) -> Saliency:
     if not isinstance(value, Tensor) or value.size != 1:
         got = f"shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"saliency: score: expected a tensor of one element, got {got}")
-    met = backpropagate(value.source(), np.ones_like(value.data)) if value.requires_grad else []
-    gradient = next((found for tensor, found in met if tensor is leaf), None)
+    met = backpropagate(value.source(), np.ones_like(value.data)) if value.requires_grad else {}
+    gradient = met.get(leaf)
     if gradient is None:
         raise ValueError("saliency: score: expected one that depends on x, got one that does not")
-    return Saliency(gradient.copy(), np.abs(gradient), gradient * leaf.data)
+    return Saliency(gradient, np.abs(gradient), gradient * leaf.data)

@@ -1,6 +1,7 @@
 """The linear map over the last axis, computed by the core."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -53,15 +54,13 @@ class Linear(Module):
 def linear(x: Operand, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (..., I) times the transpose of `weight` (O, I), plus `bias` (O,): (..., O)."""
     x = as_tensor("linear", "x", x, weight.dtype)
-    (outputs, inputs), shape = weight.shape, x.shape
-    if shape[-1:] != (inputs,):
-        raise ValueError(f"linear: x: expected shape (..., I) = (..., {inputs}), got {shape}")
-    rows, w = x.data.reshape(math.prod(shape[:-1]), inputs), weight.data
-    y = _core.linear_forward(rows, w, None if bias is None else bias.data)
-    parents = (x, weight) if bias is None else (x, weight, bias)
+    a, w, needs_dx = x.data, weight.data, x.requires_grad
+    if a.shape[-1:] != w.shape[1:]:
+        wanted = f"(..., I) = (..., {w.shape[1]})"
+        raise ValueError(f"linear: x: expected shape {wanted}, got {a.shape}")
+    y = _core.linear_forward(a, w, None if bias is None else bias.data)
 
-    def backward(g: Array) -> tuple[Array, ...]:
-        dx, dw, db = _core.linear_backward(rows, w, g.reshape(-1, outputs))
-        return (dx.reshape(shape), dw, db)[: len(parents)]
+    def backward(g: Array) -> Sequence[Array | None]:
+        return _core.linear_backward(a, w, g, needs_dx)
 
-    return fused_node("linear", (y.reshape(*shape[:-1], outputs),), parents, backward)[0]
+    return fused_node("linear", (y,), (x, weight, bias), backward, is_fresh=True)[0]

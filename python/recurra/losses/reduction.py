@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurra import checks
-from recurra.autograd import Tensor, node
+from recurra.autograd import Tensor, fused_node
 from recurra.ops.arithmetic import sum_to
 from recurra.results import Array
 
@@ -78,15 +78,18 @@ class Weights:
         value = weighted
         if self.reduction != "none":
             value = np.asarray(in_order(weighted) / self.divisor, values.dtype)
-        return node(self.operation, value, *((x, self._back(x, slope)) for x, slope in inputs))
+        parents = [x for x, _ in inputs]
+        slopes = [(x.shape, slope) if x.requires_grad else None for x, slope in inputs]
 
-    def _back(self, x: Tensor, slope: Callable[[], Array]) -> Callable[[Array], Array]:
-        shape = x.shape
-        return lambda g: self._gradient(g, slope, shape)
+        @quiet
+        def backward(g: Array) -> list[Array | None]:
+            share = g / self.divisor
+            return [each and self._gradient(share, *each) for each in slopes]
 
-    @quiet
-    def _gradient(self, g: Array, slope: Callable[[], Array], shape: tuple[int, ...]) -> Array:
-        share, each = g / self.divisor, slope()
+        return fused_node(self.operation, (value,), parents, backward)[0]
+
+    def _gradient(self, share: Array, shape: tuple[int, ...], slope: Callable[[], Array]) -> Array:
+        each = slope()
         each = share * each if self.array is None else weigh(share * self.array, each)
         return sum_to(each, shape)
 
@@ -125,4 +128,6 @@ def weigh(weights: Array, values: Array) -> Array:
 
 def in_order(values: Array) -> float:
     """The sum from the first element to the last, in float64: zeros in between change no bit."""
-    return float(np.add.accumulate(values.ravel(), dtype=np.float64)[-1]) if values.size else 0.0
+    # Converting first takes half as long as an accumulation that converts.
+    doubles = values.ravel().astype(np.float64, copy=False)
+    return float(np.add.accumulate(doubles)[-1]) if doubles.size else 0.0

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from recurra import checks
-from recurra.autograd import Operand, Tensor, as_tensor
+from recurra import _core, checks
+from recurra.autograd import Operand, Tensor, as_tensor, fused_node
 from recurra.losses.reduction import Weights, quiet
 from recurra.results import Array
 
@@ -22,9 +22,22 @@ def mse(
     >>> recurra.mse(recurra.Tensor([1.0, 2.0]), recurra.Tensor([1.0, 4.0])).item()
     2.0
     """
-    return _of_difference(
-        "mse", prediction, target, reduction, weights, lambda e: e * e, lambda e: 2 * e
-    )
+    a, b = _alike("mse", prediction, target)
+    counted = Weights("mse", weights, reduction, a.data, "prediction")
+    divisor = None if reduction == "none" else counted.divisor
+    value, differences = _core.squared_error(a.data, b.data, counted.array, divisor)
+    wants_a, wants_b = a.requires_grad, b.requires_grad
+
+    def back(e: Array, g: Array) -> Array:
+        return _core.squared_error_backward(e, counted.array, g, counted.divisor)
+
+    def backward(g: Array) -> tuple[Array | None, Array | None]:
+        return (
+            back(differences, g) if wants_a else None,
+            back(-differences, g) if wants_b else None,
+        )
+
+    return fused_node("mse", (value,), (a, b), backward, is_fresh=True)[0]
 
 
 def l1(
@@ -129,12 +142,18 @@ def _of_difference(
     value: Callable[[Array], Array],
     slope: Callable[[Array], Array],
 ) -> Tensor:
+    a, b = _alike(operation, prediction, target)
+    counted = Weights(operation, weights, reduction, a.data, "prediction")
+    e = a.data - b.data
+    return counted.node(value(e), (a, lambda: slope(e)), (b, lambda: -slope(e)))
+
+
+def _alike(operation: str, prediction: Operand, target: Operand) -> tuple[Tensor, Tensor]:
+    """Both as tensors of one shape."""
     a = as_tensor(operation, "prediction", prediction)
     b = as_tensor(operation, "target", target, a.dtype)
     if a.shape != b.shape:
         raise ValueError(
             f"{operation}: target: expected shape {a.shape} of prediction, got {b.shape}"
         )
-    counted = Weights(operation, weights, reduction, a.data, "prediction")
-    e = a.data - b.data
-    return counted.node(value(e), (a, lambda: slope(e)), (b, lambda: -slope(e)))
+    return a, b

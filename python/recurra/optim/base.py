@@ -16,6 +16,8 @@ __all__ = ["Optimizer"]
 
 State: TypeAlias = dict[str, Any]
 """The moments of a parameter and its "step", the number of updates."""
+Member: TypeAlias = tuple[str, Tensor, Array, Array]
+"""A parameter's name, itself, its values and its gradient."""
 Together: TypeAlias = dict[str, list[Any]]
 """The states of several parameters."""
 
@@ -97,21 +99,24 @@ class Optimizer:
             if members:
                 self._update(members, settings)
 
-    def _update(self, members: dict[str, Tensor], settings: Mapping[str, Any]) -> None:
+    def _update(self, members: list[Member], settings: Mapping[str, Any]) -> None:
         """One step of a group's parameters, whose gradients fit."""
         kept = self._state
-        states = [kept.get(name) or self.fresh_state(p, settings) for name, p in members.items()]
+        names, parameters, values, grads = map(list, zip(*members, strict=True))
+        states = [
+            kept.get(name) or self.fresh_state(parameter, settings)
+            for name, parameter, _, _ in members
+        ]
         together = {key: [state[key] for state in states] for key in states[0]}
         together["step"] = [step + 1 for step in together["step"]]
-        values = [parameter.data for parameter in members.values()]
-        grads = [parameter.grad for parameter in members.values() if parameter.grad is not None]
         self.update(values, grads, settings, together)
-        kept.update(zip(members, states, strict=True))
-        for key in [key for key, value in states[0].items() if not isinstance(value, np.ndarray)]:
-            for state, number in zip(states, together[key], strict=True):
-                state[key] = number
-        for parameter in members.values():
-            parameter.mark_updated()
+        kept.update(zip(names, states, strict=True))
+        for key, numbers in together.items():
+            if not isinstance(numbers[0], np.ndarray):
+                for state, number in zip(states, numbers, strict=True):
+                    state[key] = number
+        for parameter in parameters:
+            parameter.version += 1
 
     def fresh_state(self, parameter: Tensor, settings: Mapping[str, Any]) -> State:
         """The state of a parameter before its first step."""
@@ -204,12 +209,12 @@ def _like(fresh: Any, saved: np.ndarray[Any, Any]) -> Any:
     return saved.copy() if isinstance(fresh, np.ndarray) else type(fresh)(saved)
 
 
-def _ready(kind: str, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _ready(kind: str, params: Mapping[str, Tensor]) -> list[Member]:
     """The parameters that have a gradient, which fits."""
-    members = {}
+    members = []
     for name, parameter in params.items():
         if (grad := parameter.grad) is not None:
-            data = parameter.data
+            data = parameter._array
             # Small models spend their time here: what fits as a rule is not looked at closely.
             if not (
                 type(grad) is np.ndarray
@@ -218,7 +223,7 @@ def _ready(kind: str, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 and data.flags.carray
             ):
                 _check_update(kind, name, data, grad)
-            members[name] = parameter
+            members.append((name, parameter, data, grad))
     return members
 
 

@@ -42,8 +42,11 @@ def _steps(run: Run) -> None:
             raise ValueError(f"fit: data: expected {count} batches, its length, got more")
         if advance(run, batch):
             for callback in on_step_end:
-                with noting(f"fit: in the callback {type(callback).__name__}.on_step_end"):
+                try:  # `noting` takes as long as a small callback
                     callback.on_step_end(run)
+                except Exception as error:
+                    error.add_note(f"fit: in the callback {type(callback).__name__}.on_step_end")
+                    raise
             if run.history.stopped:
                 return
     if run.batch < count:

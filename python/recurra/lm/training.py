@@ -72,8 +72,9 @@ class TrainConfig:
 class Report:
     """One step of a training: `loss` is that of its window before the step, in nats.
 
-    `fraction` of the training is done, `characters` were read in `seconds`. `validation` is the
-    score on the text held out, in the steps that end with one; the last step does.
+    `fraction` of the training is done, `characters` were read in `seconds`, the validations of
+    earlier steps among them. `validation` is the score on the text held out, in the steps that end
+    with one; the last step does.
     """
 
     step: int
@@ -112,11 +113,12 @@ def fit(
         optimizer.lr = config.lr * _rate(fraction)
         advance(run, batch)
         characters += batch.inputs.size
-        fraction, ends = pace.fraction(run.step), stop()
+        seconds, ends = pace.seconds(), stop()
+        fraction = pace.fraction(run.step, seconds)
         is_last = ends or fraction >= 1
         due = is_last or run.step % config.validate_every == 0
         score = evaluate(model, validation) if due else None
-        yield Report(run.step, fraction, run.loss, characters, pace.seconds(), score)
+        yield Report(run.step, fraction, run.loss, characters, seconds, score)
         if is_last:
             return
 
@@ -141,5 +143,5 @@ class _Pace:
     def seconds(self) -> float:
         return time.perf_counter() - self.start
 
-    def fraction(self, step: int) -> float:
-        return min(1.0, max(step / self.steps, self.seconds() / self.limit))
+    def fraction(self, step: int, seconds: float) -> float:
+        return min(1.0, max(step / self.steps, seconds / self.limit))

@@ -293,8 +293,8 @@ impl<T: Element, const R: usize, const P: usize> Tiles<'_, T, R, P> {
     /// The hot loop of the crate.
     ///
     /// Beside twelve multiply-adds, a term of six rows by two registers has eight instructions that
-    /// read, and a quarter of four that count. A processor alone has room for twice as many; one
-    /// that shares its core with another program has not, and takes 10 to 20 % longer with them.
+    /// read, and a quarter of nine that count. A processor alone has room for twice as many; one
+    /// that shares its core with another program has not, and took 15 to 23 % longer with them.
     #[inline(always)]
     unsafe fn sum<L: Lanes<T>>(&self, l: L, row: usize, acc: &mut [[[L::V; 2]; P]; R]) {
         let (p, width) = (self.of, panel_width(L::N));

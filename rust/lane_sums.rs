@@ -1,4 +1,4 @@
-//! Sums over the elements of one row, in the lanes of registers.
+//! Sums over the elements of one row, and its largest, in the lanes of registers.
 //!
 //! Term `j` goes to partial sum `j % 16`, on every instruction set; the partial sums are then added
 //! in halves. So the order depends on the number of terms alone, and zeros behind the last one
@@ -28,6 +28,29 @@ pub(crate) trait Terms<T: Element, const K: usize> {
 pub(crate) unsafe fn elements<T: Element, L: Lanes<T>>(l: L, a: &[T], j: usize, n: usize) -> L::V {
     // SAFETY: the caller vouches for the elements.
     unsafe { l.load_up_to(a.as_ptr().add(j), n - j) }
+}
+
+/// The largest of `n` numbers; NaN is passed over.
+///
+/// # Safety
+/// They exist.
+#[inline(always)]
+pub(crate) unsafe fn largest<T: Element, L: Lanes<T>>(l: L, from: *const T, n: usize) -> T {
+    const { assert!(L::N <= LANES) };
+    let mut lanes = [T::from_f64(f64::NEG_INFINITY); LANES];
+    let mut largest = l.splat(lanes[0]);
+    let whole = n / L::N * L::N;
+    let more = |a: T, b: T| if a < b { b } else { a };
+    // SAFETY: the caller vouches for the numbers; the array holds a register.
+    unsafe {
+        for j in (0..whole).step_by(L::N) {
+            let z = l.load(from.add(j));
+            largest = l.select_lt(largest, z, z, largest);
+        }
+        l.store(lanes.as_mut_ptr(), largest);
+        let all = lanes.into_iter().fold(lanes[0], more);
+        (whole..n).fold(all, |all, j| more(all, *from.add(j)))
+    }
 }
 
 /// Partial sums under way, in the first `LANES / L::N` registers.

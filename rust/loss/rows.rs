@@ -5,6 +5,7 @@ use ndarray::{ArrayViewMut2, Axis};
 use crate::buffer::with_workspace;
 use crate::chunks::{each, zeros};
 use crate::error::Result;
+use crate::lane_sums::largest;
 use crate::math::exp_negative;
 use crate::simd::{Element, Isa, Kernel, Lanes};
 use crate::view::View;
@@ -155,7 +156,8 @@ impl<T: Element> GroupRun<'_, T> {
             g.all.logits.read(g.first + g.members[r], 0, g.all.classes, line);
             let padding = g.all.classes..self.width;
             padding.for_each(|j| *line.add(j) = T::from_f64(f64::NEG_INFINITY));
-            self.largest(l, line)
+            // NaN is passed over, for it comes back in the sum.
+            largest(l, line, self.width)
         }
     }
 
@@ -172,23 +174,6 @@ impl<T: Element> GroupRun<'_, T> {
             }
             shifted.to_f64()
         }
-    }
-
-    /// The largest number of a line; NaN is passed over, for it comes back in the sum.
-    #[inline(always)]
-    unsafe fn largest<L: Lanes<T>>(&self, l: L, line: *const T) -> T {
-        const { assert!(L::N <= 16) };
-        let mut lanes = l.splat(T::from_f64(f64::NEG_INFINITY));
-        let mut all = [T::from_f64(f64::NEG_INFINITY); 16];
-        // SAFETY: the caller vouches for a line of whole registers; the array holds one.
-        unsafe {
-            for j in (0..self.width).step_by(L::N) {
-                let z = l.load(line.add(j));
-                lanes = l.select_lt(lanes, z, z, lanes);
-            }
-            l.store(all.as_mut_ptr(), lanes);
-        }
-        all.into_iter().fold(all[0], |a, b| if a < b { b } else { a })
     }
 
     /// The sum of each row, ascending.

@@ -6,7 +6,8 @@
 //! once per kernel, and everything `#[inline(always)]` below that point is compiled for it.
 //!
 //! All sets give the same bits: one rounding per operation, fused multiply-add everywhere, true
-//! division, no approximate reciprocals, and a lane never holds a part of another lane's sum.
+//! division, no approximate reciprocals, and a lane never holds a part of another lane's sum, except
+//! where `lane_sums` makes the same sixteen parts on every set.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -3,7 +3,7 @@
 use ndarray::{ArrayView1, ArrayView3, s};
 
 use super::{Call, Form};
-use crate::lane_sums::{Terms, elements, lane_sums};
+use crate::lane_sums::{Terms, elements, lane_sums, largest};
 use crate::math::exp_negative;
 use crate::simd::{Element, Kernel, Lanes};
 
@@ -65,7 +65,7 @@ struct Places<T> {
 unsafe fn row<T: Element, L: Lanes<T>>(l: L, form: Form, places: Places<T>) {
     // SAFETY: the caller vouches for the places.
     unsafe {
-        let largest = largest(l, places);
+        let largest = largest(l, places.from, places.width);
         let nothing = form == Form::Attention && largest == T::from_f64(f64::NEG_INFINITY);
         let largest = if nothing { T::default() } else { largest };
         let keep = form != Form::LogSoftmax;
@@ -76,32 +76,6 @@ unsafe fn row<T: Element, L: Lanes<T>>(l: L, form: Form, places: Places<T>) {
             // Nothing to attend to: its exponentials are zeros, and stay so.
             _ => scale(l, places, if sum == T::default() { one } else { one / sum }),
         }
-    }
-}
-
-/// The largest number of a row; NaN is passed over, for it comes back in the sum.
-#[inline(always)]
-unsafe fn largest<T: Element, L: Lanes<T>>(l: L, row: Places<T>) -> T {
-    const { assert!(L::N <= 16) };
-    let mut lanes = [T::from_f64(f64::NEG_INFINITY); 16];
-    let mut largest = l.splat(lanes[0]);
-    let whole = row.width / L::N * L::N;
-    // SAFETY: the caller vouches for the row; the array holds a register.
-    unsafe {
-        for j in (0..whole).step_by(L::N) {
-            let z = l.load(row.from.add(j));
-            largest = l.select_lt(largest, z, z, largest);
-        }
-        l.store(lanes.as_mut_ptr(), largest);
-        let mut all = lanes[0];
-        for &z in &lanes {
-            all = if all < z { z } else { all };
-        }
-        for j in whole..row.width {
-            let z = *row.from.add(j);
-            all = if all < z { z } else { all };
-        }
-        all
     }
 }
 

@@ -14,15 +14,11 @@ CASE is ema (decay 0.9) or swa, with or without "_buffers" (use_buffers). CASE/N
     for x after that, evaluated.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import torch
+from making import Arrays, array, main
 from torch.optim import swa_utils
 
-HERE = Path(__file__).parent
-Arrays = dict[str, np.ndarray]
 FLOATS = ("0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var",
           "2.weight", "2.bias")  # fmt: skip
 
@@ -70,29 +66,5 @@ def averaged(data: Arrays, rule: object, buffers: bool) -> Arrays:
     return out | {"y": array(average.eval()(x.reshape(-1, 3)))}
 
 
-def array(t: torch.Tensor) -> np.ndarray:
-    return t.detach().numpy().copy()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Make torch_averages.npz.")
-    parser.add_argument("out", type=Path, metavar="OUT_DIR")
-    parser.add_argument("--seed", type=int, help="draw new inputs")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    if arguments.seed is None:
-        stored = dict(np.load(HERE / "torch_averages.npz"))
-        answers = answer(stored)
-        far = max(np.abs(value - stored[key]).max() for key, value in answers.items())
-        print(f"{len(answers)} answers, at most {far:.1e} from the stored ones")
-    else:
-        stored = draw(np.random.default_rng(arguments.seed))
-        answers = answer(stored)
-        print(f"{len(answers)} answers for seed {arguments.seed}")
-    np.savez_compressed(arguments.out / "torch_averages.npz", **(stored | answers))
-
-
 if __name__ == "__main__":
-    main()
+    main({"torch_averages": (draw, answer)})

@@ -88,16 +88,16 @@ class BatchNorm(Module):
         self, x: Tensor, rows: Array, seen: Mask | None, mean: Array, scale: Array, of_batch: bool
     ) -> Tensor:
         """The node for rows (N, F), of which those are valid that are `seen` (N,)."""
-        parents = [parent for parent in (x, self.weight, self.bias) if parent is not None]
         w, b = (None if given is None else given.data for given in (self.weight, self.bias))
         y = _core.batch_norm_forward(rows, seen, mean, scale, w, b)
 
         def backward(g: Array) -> list[Array]:
             dy = g.reshape(rows.shape)
             dx, *affine = _core.batch_norm_backward(rows, seen, mean, scale, w, dy, of_batch)
-            return [dx.reshape(x.shape), *affine][: len(parents)]
+            return [dx.reshape(x.shape), *affine]
 
-        return fused_node("batch_norm", (y.reshape(x.shape),), parents, backward)[0]
+        y, parents = y.reshape(x.shape), (x, self.weight, self.bias)
+        return fused_node("batch_norm", (y,), parents, backward, is_fresh=True)[0]
 
     def describe(self) -> str:
         usual = {"eps": 1e-5, "momentum": 0.1, "track_running_stats": True}

@@ -79,8 +79,7 @@ def layer_norm(
 
     def backward(g: Array) -> list[Array]:
         dx, *affine = _core.layer_norm_backward(rows, w, mean, scale, g.reshape(rows.shape))
-        # As many as there are parents: a bias comes with a weight.
-        return [dx.reshape(x.shape), *affine][: len(parents)]
+        return [dx.reshape(x.shape), *affine]
 
-    parents = [parent for parent in (x, weight, bias) if parent is not None]
-    return fused_node("layer_norm", (y.reshape(x.shape),), parents, backward)[0]
+    y = y.reshape(x.shape)
+    return fused_node("layer_norm", (y,), (x, weight, bias), backward, is_fresh=True)[0]

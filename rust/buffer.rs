@@ -10,10 +10,10 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use crate::error::{Error, Result};
-use crate::simd::Element;
+use crate::simd::{Element, LINE};
 
 /// A cache line; panels that start off one cost 10 to 15 % of a product's speed.
-const ALIGN: usize = 64;
+const ALIGN: usize = LINE;
 /// A huge page. Blocks of two and more ask for them: the first touch of each small page costs as
 /// much as hundreds of fused multiply-adds, and large weights miss in a small table of pages.
 const HUGE: usize = 2 << 20;

@@ -10,7 +10,7 @@ use crate::buffer::{Parts, with_workspace};
 use crate::error::Result;
 use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
 use crate::parallel;
-use crate::simd::{Element, Isa, Kernel, Lanes};
+use crate::simd::{Element, Isa, Kernel, LINE, Lanes};
 use crate::view::View;
 
 /// Rows of a matrix in an order of one's own.
@@ -54,7 +54,13 @@ pub(crate) struct Outer<'a, T> {
     pub out_row: usize,
     /// The sums start from what the result holds instead of from zero.
     pub accumulate: bool,
+    /// Where the sum of each of these columns is added, in the order of the rows, if it is wanted.
+    pub sums: Option<*mut T>,
 }
+
+// SAFETY: places only; the caller of `outer_products` vouches for what lies there, and each task
+// has columns and rows of its own.
+unsafe impl<T: Element> Sync for Outer<'_, T> {}
 
 /// Terms of the sum that are packed at once.
 const K_BLOCK: usize = 256;
@@ -64,15 +70,13 @@ const PANELS: usize = 16;
 /// Columns of the left factor that are packed at once: its rows are far apart, and what comes with a
 /// cache line should be used.
 const LEFT: usize = 96;
-/// Bytes of a cache line.
-pub(crate) const LINE: usize = 64;
 /// Rows of a result below which a task is not split.
 const ROWS: usize = 24;
 
 /// Sums of outer products, split over the rows of the results.
 ///
 /// # Safety
-/// All rows that the indices name exist and were written; outputs are valid for writing.
+/// All rows that the indices name exist and were written; outputs and sums are valid for writing.
 pub(crate) unsafe fn outer_products<T: Element>(
     isa: Isa, products: &[Outer<'_, T>], threads: usize,
 ) -> Result<()> {
@@ -87,6 +91,7 @@ pub(crate) unsafe fn outer_products<T: Element>(
                 first: product.first + first,
                 rows,
                 out_row: product.out_row + first,
+                sums: product.sums.map(|sums| sums.wrapping_add(first)),
                 ..*product
             });
         }
@@ -150,14 +155,15 @@ impl<T: Element> Kernel<T> for OuterRun<'_, T> {
             for i in (0..total.min(PANELS) * width).step_by(L::N) {
                 l.store(w.zeros.add(i), l.splat(T::default()));
             }
-            for panel in (0..total).step_by(PANELS) {
+            // Without any columns there are still the sums of the left factor's.
+            for panel in (0..total.max(1)).step_by(PANELS) {
                 let count = PANELS.min(total - panel);
                 let columns = (count * width).min(p.right.width - panel * width);
                 self.start(panel * width, columns, count * width);
                 for k0 in (0..p.right.index.len()).step_by(K_BLOCK) {
                     let k = K_BLOCK.min(p.right.index.len() - k0);
                     self.pack_right(l, panel * width, columns, k0, k);
-                    self.block(l, count, k0, k);
+                    self.block(l, count, k0, k, p.sums.filter(|_| panel == 0));
                 }
                 let out = p.out.columns_from(panel * width);
                 for i in 0..p.rows {
@@ -200,9 +206,11 @@ impl<T: Element> OuterRun<'_, T> {
         }
     }
 
-    /// Adds terms `k0 .. k0 + k` to all sums.
+    /// Adds terms `k0 .. k0 + k` to all sums, and to those of the left factor's columns.
     #[inline(always)]
-    unsafe fn block<L: Lanes<T>>(&self, l: L, count: usize, k0: usize, k: usize) {
+    unsafe fn block<L: Lanes<T>>(
+        &self, l: L, count: usize, k0: usize, k: usize, sums: Option<*mut T>,
+    ) {
         let (p, w, width) = (self.product, &self.memory, panel_width(L::N));
         let is_first = k0 == 0 && !p.accumulate;
         for first in (0..p.rows).step_by(LEFT) {
@@ -211,7 +219,7 @@ impl<T: Element> OuterRun<'_, T> {
             let (start, row) = if is_first { (w.zeros, 0) } else { (out, count * width) };
             // SAFETY: as `run` says.
             unsafe {
-                self.pack_left(l, first..first + rows, k0, k);
+                self.pack_left(l, first..first + rows, k0, k, sums);
                 Product {
                     m: rows,
                     k,
@@ -229,9 +237,12 @@ impl<T: Element> OuterRun<'_, T> {
         }
     }
 
-    /// Columns of the left factor become rows, in blocks that are transposed in registers.
+    /// Columns of the left factor become rows, in blocks that are transposed in registers; their
+    /// sums are taken on the way.
     #[inline(always)]
-    unsafe fn pack_left<L: Lanes<T>>(&self, l: L, columns: Range<usize>, k0: usize, k: usize) {
+    unsafe fn pack_left<L: Lanes<T>>(
+        &self, l: L, columns: Range<usize>, k0: usize, k: usize, sums: Option<*mut T>,
+    ) {
         let (left, to, row) = (self.product.left, self.memory.left, left_row::<T>(k));
         let from = left.start.wrapping_add(k0 * left.row + self.product.first + columns.start);
         let (n, whole) = (columns.len(), columns.len() / L::N * L::N);
@@ -253,7 +264,28 @@ impl<T: Element> OuterRun<'_, T> {
                 for (j, t) in (whole..n).flat_map(|j| (0..terms).map(move |t| (j, t))) {
                     *to.add(j * row + i + t) = *from.add(t * left.row + j);
                 }
+                if let Some(sums) = sums {
+                    let rows = Rows { start: from, row: left.row };
+                    add_rows(l, rows, terms, sums.add(columns.start), n);
+                }
             }
+        }
+    }
+}
+
+/// Adds `count` rows of `n` elements to sums, in their order.
+#[inline(always)]
+unsafe fn add_rows<T: Element, L: Lanes<T>>(
+    l: L, rows: Rows<T>, count: usize, sums: *mut T, n: usize,
+) {
+    for j in (0..n).step_by(L::N) {
+        // SAFETY: the caller vouches for n columns of the rows and for the sums.
+        unsafe {
+            let mut sum = l.load_up_to(sums.add(j), n - j);
+            for i in 0..count {
+                sum = l.add(sum, l.load_up_to(rows.start.add(i * rows.row + j), n - j));
+            }
+            l.store_up_to(sums.add(j), sum, n - j);
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use ndarray::Array2;
 
-use crate::column_sums::column_sums;
 use crate::gemm::{Gathered, Outer, outer_products};
 use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
 use crate::panels::Panels;
@@ -116,8 +115,11 @@ fn outer_products_are_plain_sums<T: Element>(rows: usize, fma: fn(T, T, T) -> T)
     let expected = Array2::from_shape_fn((rows, columns), |(i, j)| {
         (0..terms).fold(T::default(), |sum, k| fma(left[(k, i + 2)], right[(index[k], j)], sum))
     });
+    let column = |i| (0..terms).fold(T::default(), |sum, k| sum + left[(k, i + 2)]);
+    let expected_sums: Vec<T> = (0..rows).map(column).collect();
     for isa in Isa::present() {
         for (threads, cut) in [(1, 0), (2, 17), (3, 280), (1, 300)] {
+            let mut sums = vec![T::default(); rows];
             let mut out = Array2::from_elem((rows + 1, columns), T::default());
             out.slice_mut(ndarray::s![1.., ..]).fill(T::from_f64(f64::NAN));
             // In two parts: the second goes on where the first one ended.
@@ -132,13 +134,15 @@ fn outer_products_are_plain_sums<T: Element>(rows: usize, fma: fn(T, T, T) -> T)
                     out: View::of_mut2(&mut out.view_mut()),
                     out_row: 1,
                     accumulate,
+                    sums: Some(sums.as_mut_ptr()),
                 };
                 // SAFETY: the left factor has a row for each number, the index names rows of the
-                // right one; the result has the rows and columns.
+                // right one; the result has the rows and columns, and there is a sum for each row.
                 unsafe { outer_products(isa, &[product], threads).unwrap() };
             }
             assert!(out.slice(ndarray::s![1.., ..]) == expected, "{} {threads} {cut}", isa.name());
             assert!(out.row(0).iter().all(|&x| x == T::default()));
+            assert!(sums == expected_sums, "{} {threads} {cut}", isa.name());
         }
     }
 }
@@ -149,22 +153,5 @@ fn outer_products_are_plain_sums_whatever_the_threads() {
     for rows in [7, 61, 131] {
         outer_products_are_plain_sums::<f32>(rows, f32::mul_add);
         outer_products_are_plain_sums::<f64>(rows, f64::mul_add);
-    }
-}
-
-#[test]
-fn column_sums_are_in_order() {
-    // The second is split over threads.
-    for (rows, columns) in [(100, 37), (2000, 150)] {
-        let x = numbers::<f32>(rows, columns, 7);
-        let sum = |j| x.column(j).iter().fold(0.0f32, |sum, x| sum + x);
-        let expected: Vec<f32> = (0..columns).map(sum).collect();
-        for isa in Isa::present() {
-            let mut sums = vec![0.0; columns];
-            let all = Rows { start: x.as_ptr(), row: columns };
-            // SAFETY: these are the rows of x.
-            unsafe { column_sums(isa, all, rows, &mut sums, 3).unwrap() };
-            assert_eq!(sums, expected, "{}", isa.name());
-        }
     }
 }

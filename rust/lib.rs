@@ -56,7 +56,7 @@
 //! | `simd` | the only place that knows instruction sets: the trait `Lanes`, one file each |
 //! | `math` | exponential, sigmoid, tanh, with error bounds |
 //! | `kernel`, `panels` | the register tile, the product made of it, and packing |
-//! | `gemm`, `column_sums` | products and sums outside the time loop |
+//! | `gemm` | products and sums outside the time loop |
 //! | `cells` | one file a cell: equations, forward next to backward |
 //! | `sequence` | the time loop and backpropagation through time, written once |
 //! | `linear`, `embedding`, `loss`, `optim` | what training needs beside the layers |
@@ -77,7 +77,6 @@ mod board;
 mod buffer;
 mod cells;
 mod chunks;
-mod column_sums;
 pub mod crf;
 pub mod ctc;
 mod dense;

@@ -31,7 +31,6 @@ use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
 use crate::buffer::{Buffer, size};
 use crate::chunks::{reserved, zeros};
-use crate::column_sums::column_sums;
 use crate::error::{Error, Result};
 use crate::gemm::{self, Gathered, Outer};
 use crate::kernel::{Rows, panel_width};
@@ -145,13 +144,19 @@ fn parameters<T: Element>(
     let right = Gathered { start, width, index: &index };
     let rows = dy.ncols();
     let out = View::of_mut2(&mut dw);
-    let product = Outer { left, first: 0, rows, right, out, out_row: 0, accumulate: false };
     let mut sums = zeros(rows, "column sums")?;
+    let product = Outer {
+        left,
+        first: 0,
+        rows,
+        right,
+        out,
+        out_row: 0,
+        accumulate: false,
+        sums: Some(sums.as_mut_ptr()),
+    };
     // SAFETY: the index names all rows; shapes were checked; nobody else writes the results.
-    unsafe {
-        gemm::outer_products(isa, &[product], threads)?;
-        column_sums(isa, left, x.nrows(), &mut sums, threads)?;
-    }
+    unsafe { gemm::outer_products(isa, &[product], threads)? };
     db.iter_mut().zip(sums).for_each(|(db, sum)| *db = sum);
     Ok(())
 }

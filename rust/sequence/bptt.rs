@@ -8,7 +8,7 @@ use crate::cells::{Cell, Factor};
 use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
 use crate::parallel;
 use crate::sequence::between::{Arrays, Layout};
-use crate::sequence::epilogue::{BackwardRows, Sums};
+use crate::sequence::epilogue::{Ahead, BackwardRows, Sums};
 use crate::sequence::saved::{Places, Saved};
 use crate::sequence::space::there_and_back;
 use crate::sequence::weights::Transposed;
@@ -210,6 +210,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             projected: at(self.projected(s), sizes.output),
             dc: at(between.dc.ptr(), sizes.hidden),
             carry: at(between.carry.ptr(), sizes.hidden),
+            ahead: Ahead::units(0, 0),
         }
     }
 
@@ -232,12 +233,35 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             })
         };
         let units = if stage == 0 { sizes.output } else { sizes.hidden };
-        for sums in self.sums(l, count, units, s) {
+        let mut blocks = self.sums(l, count, units, s).peekable();
+        while let Some(sums) = blocks.next() {
+            // The last block of a step is the first one of the step before: see `there_and_back`.
+            let ahead = match blocks.peek() {
+                Some(next) => Ahead::units(sums.first_unit, next.first_unit),
+                None => self.step_before(s),
+            };
             // SAFETY: as `run` says.
             unsafe {
                 self.product(l, stage, from, known, part.start, &sums);
-                rows.run(l, self.cell, stage, spec, &sums, dy);
+                BackwardRows { ahead, ..rows }.run(l, self.cell, stage, spec, &sums, dy);
             }
+        }
+    }
+
+    /// From the places of step `s` to those of the step before.
+    fn step_before(&self, s: usize) -> Ahead {
+        let (p, plan, reverse) = (&self.places, &self.saved.plan, self.saved.reverse);
+        let before = s.saturating_sub(1);
+        let apart =
+            |to: *mut T, from: *mut T| (to as isize - from as isize) / size_of::<T>() as isize;
+        let dy = |dy: &View<T>| {
+            let place = |s| dy.line(0, plan.time(0, s, reverse)).0;
+            apart(place(before), place(s))
+        };
+        Ahead {
+            kept: apart(p.kept(plan, before), p.kept(plan, s)),
+            state: apart(p.c_before(plan, before), p.c_before(plan, s)),
+            dy: self.arrays.dy.as_ref().map_or(0, dy),
         }
     }
 

@@ -129,6 +129,23 @@ impl<T: Element> ForwardRows<T> {
     }
 }
 
+/// How many elements after the places of a block those lie that the next block reads. Its values
+/// are asked for a block ahead: rows and gates lie too far apart for the processor to guess them.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    pub kept: isize,
+    pub state: isize,
+    pub dy: isize,
+}
+
+impl Ahead {
+    /// In the same step, from one unit to another.
+    pub fn units(from: usize, to: usize) -> Self {
+        let units = to as isize - from as isize;
+        Self { kept: units, state: units, dy: units }
+    }
+}
+
 /// The rows that a backward stage reads and writes; pointers are of row 0, unit 0.
 #[derive(Clone, Copy)]
 pub(super) struct BackwardRows<T> {
@@ -146,6 +163,7 @@ pub(super) struct BackwardRows<T> {
     pub projected: *mut T,
     pub dc: *mut T,
     pub carry: *mut T,
+    pub ahead: Ahead,
 }
 
 impl<T: Element> BackwardRows<T> {
@@ -176,7 +194,7 @@ impl<T: Element> BackwardRows<T> {
     ) {
         let l = Pair(l);
         let (n, zero) = (sums.end_unit - unit, l.splat(T::default()));
-        let (state, out) = (r * self.hidden + unit, r * self.output + unit);
+        let (state, out, ahead) = (r * self.hidden + unit, r * self.output + unit, self.ahead);
         let kept = self.kept.wrapping_add(r * C::KEPT * self.hidden + unit);
         // SAFETY: n units of row r from `unit` on exist, as the caller says.
         unsafe {
@@ -185,7 +203,11 @@ impl<T: Element> BackwardRows<T> {
             let mut u = Upstream { dh, dc, carry, h, h_prev, c, c_prev, kept: [zero; 4] };
             if C::CARRY {
                 u.carry = l.load_up_to(self.carry.add(state), n);
+                l.prefetch(self.h_before.add(out).wrapping_offset(ahead.state));
                 u.h_prev = l.load_up_to(self.h_before.add(out), n);
+            }
+            if let Some((dy, _)) = dy.filter(|_| stage == 0) {
+                l.prefetch(dy.wrapping_offset(ahead.dy));
             }
             if stage == 0 {
                 u.dh = incoming(l, if C::CARRY { l.add(u.dh, u.carry) } else { u.dh }, dy, n);
@@ -194,12 +216,16 @@ impl<T: Element> BackwardRows<T> {
                 return l.store_up_to(self.projected.add(out), u.dh, n);
             }
             if C::KEPT == 0 {
+                l.prefetch(self.h_after.add(out).wrapping_offset(ahead.state));
                 u.h = l.load_up_to(self.h_after.add(out), n);
             }
             for i in 0..C::KEPT {
-                u.kept[i] = l.load_up_to(kept.add(i * self.hidden), n);
+                let place = kept.add(i * self.hidden);
+                l.prefetch(place.wrapping_offset(ahead.kept));
+                u.kept[i] = l.load_up_to(place, n);
             }
             if spec.cell_state {
+                l.prefetch(self.c_before.add(state).wrapping_offset(ahead.state));
                 u.dc = l.load_up_to(self.dc.add(state), n);
                 u.c = l.load_up_to(self.c_after.add(state), n);
                 u.c_prev = l.load_up_to(self.c_before.add(state), n);

@@ -12,7 +12,6 @@ use ndarray::ArrayViewMut1;
 use crate::buffer::Buffer;
 use crate::cells::Cell;
 use crate::chunks::{reserved, zeros};
-use crate::column_sums::column_sums;
 use crate::error::Result;
 use crate::gemm::{self, Gathered, Outer};
 use crate::kernel::Rows;
@@ -76,6 +75,9 @@ impl<'a, T: Element> Totals<'a, T> {
         let before = rows(&history.h, sizes.output, 0, states);
         let auxiliary = rows(&history.auxiliary, h, skip, index);
         let d = Rows { start: between.gates.ptr().cast_const(), row: C::GRADIENTS * h };
+        let is_wanted = outputs.db_ih.is_some() || outputs.db_hh.is_some();
+        let biases = is_wanted.then_some(self.biases.as_mut_ptr());
+        let sums = |column: usize| biases.map(|all| all.wrapping_add(column * h));
 
         let mut products = vec![Outer {
             left: d,
@@ -85,12 +87,16 @@ impl<'a, T: Element> Totals<'a, T> {
             out: View::of_mut2(&mut outputs.dw_ih),
             out_row: 0,
             accumulate,
+            sums: sums(C::INPUT_GRADIENTS),
         }];
+        let input = C::INPUT_GRADIENTS..C::INPUT_GRADIENTS + C::GATES;
         let out = View::of_mut2(&mut outputs.dw_hh);
         for (gate, count, column) in runs(C::RECURRENT_GRADIENTS, C::AUXILIARY_GATE) {
             let right = if C::AUXILIARY_GATE == Some(gate) { auxiliary } else { before };
             let (first, rows, out_row) = (column * h, count * h, gate * h);
-            products.push(Outer { left: d, first, rows, right, out, out_row, accumulate });
+            // Columns that the product with x has as well are summed there.
+            let sums = if input.contains(&column) { None } else { sums(column) };
+            products.push(Outer { left: d, first, rows, right, out, out_row, accumulate, sums });
         }
         if let Some(dw_hr) = &mut outputs.dw_hr {
             products.push(Outer {
@@ -101,15 +107,12 @@ impl<'a, T: Element> Totals<'a, T> {
                 out: View::of_mut2(dw_hr),
                 out_row: 0,
                 accumulate,
+                sums: None,
             });
         }
         let isa = saved.weights.packed.isa;
         // SAFETY: forward and backward wrote all rows that the places name; outputs were checked.
         unsafe { gemm::outer_products(isa, &products, self.threads)? };
-        if outputs.db_ih.is_some() || outputs.db_hh.is_some() {
-            // SAFETY: as above.
-            unsafe { column_sums(isa, d, index.len(), &mut self.biases, self.threads)? };
-        }
         Ok(())
     }
 

@@ -133,6 +133,9 @@ pub trait Lanes<T: Element>: Copy + Send + Sync + 'static {
     }
 }
 
+/// Bytes of a cache line.
+pub(crate) const LINE: usize = 64;
+
 /// An algorithm, written once for all instruction sets.
 pub trait Kernel<T: Element> {
     /// What it returns.

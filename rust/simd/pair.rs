@@ -5,7 +5,7 @@
 //! register instead of 77 on Zen 3. A second pass for the last activation, or doing it one register
 //! later, gave 52 to 61 and would cut every cell in two.
 
-use super::{Element, Kernel, Lanes};
+use super::{Element, Kernel, LINE, Lanes};
 
 /// Twice the lanes of `L`, operation by operation.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +71,14 @@ impl<T: Element, L: Lanes<T>> Lanes<T> for Pair<L> {
         unsafe {
             self.0.store_up_to(p, v[0], n);
             self.0.store_part(p.wrapping_add(L::N), v[1], n.saturating_sub(L::N));
+        }
+    }
+    /// Two registers fill a cache line; those of AVX-512 fill two.
+    #[inline(always)]
+    fn prefetch(self, p: *const T) {
+        self.0.prefetch(p);
+        if size_of::<Self::V>() > LINE {
+            self.0.prefetch(p.wrapping_add(L::N));
         }
     }
     #[inline(always)]

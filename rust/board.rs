@@ -16,8 +16,10 @@ use crate::error::{Error, Result};
 use crate::pool;
 use crate::simd::Element;
 
-/// Rows that are too few to be shared: a thread is slow with less than four.
+/// Rows that are too few to be given: a thread is slow with less than four.
 const LEAST: usize = 4;
+/// Rows of a part that may be shared.
+pub(crate) const SHARED: usize = 2 * LEAST;
 
 /// Rows, and the step that they have reached.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 /// Runs `lead` on the caller and, beside it, `help` on up to `helpers` threads of the pool, those
 /// that are free before `lead` returns. Returns when all that began have ended.
 pub(crate) fn with_helpers(helpers: usize, lead: impl FnOnce(), help: impl Fn() + Sync) {
+    if helpers == 0 {
+        return lead(); // before the operating system is asked which process this is
+    }
     let owner = owner();
-    let Some(pool) = Some(helpers).filter(|&n| n > 0).and_then(|n| owner.pool(n)) else {
-        return lead();
-    };
+    let Some(pool) = owner.pool(helpers) else { return lead() };
     let door = Arc::new(Door::new());
     let help: &(dyn Fn() + Sync) = &help;
     // SAFETY: only the lifetime changes. `help` is called by who is let in by the door, and `open`

@@ -270,10 +270,11 @@ pub(super) struct Steps<'a, T: Element, C> {
 
 impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
     pub fn run(&self, threads: usize) -> Result<()> {
-        match team_size(self.plan.rows.len(), self.packed, threads) {
-            1 => self.apart(threads),
-            team => self.together(team),
-        }
+        let rows = self.plan.rows.len();
+        let team = team_size(rows, self.packed, threads);
+        // One row's step takes a microsecond or two: a board for what cannot be shared is much.
+        let is_alone = threads == 1 && rows < board::SHARED;
+        if team > 1 || is_alone { self.together(team) } else { self.apart(threads) }
     }
 
     /// Each thread takes rows of its own through time.
@@ -288,7 +289,7 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
         board::run(parts, self.steps.start, threads, self.layout(None, rows).0, run)
     }
 
-    /// The threads take every step together.
+    /// The threads, or the only one, take every step together.
     fn together(&self, threads: usize) -> Result<()> {
         let all = self.plan.rows.len();
         let each = self.layout(None, all).0;

@@ -143,7 +143,7 @@ impl<T: Element> Weights<T> {
         let work = packed.kind.gates() * sizes.hidden * (sizes.input + sizes.output);
         let work = work.saturating_mul(rows.saturating_mul(steps));
         let threads = parallel::threads_for(operation, q.threads, work)?;
-        let mut plan = Plan::new(&lengths)?;
+        let mut plan = Plan::new(lengths)?;
         if q.save {
             plan.cut()?;
         }
@@ -178,9 +178,9 @@ pub(super) fn array<T: Element, S: ndarray::IntoDimension>(
     shape: S,
 ) -> Result<ndarray::Array<T, S::Dim>> {
     let (shape, purpose) = (shape.into_dimension(), "an output");
-    let refused = Error::Memory { purpose, bytes: None };
-    let len = crate::buffer::size(shape.slice()).ok_or(refused.clone())?;
-    ndarray::Array::from_shape_vec(shape, zeros(len, purpose)?).map_err(|_| refused)
+    let refused = || Error::Memory { purpose, bytes: None };
+    let len = crate::buffer::size(shape.slice()).ok_or_else(refused)?;
+    ndarray::Array::from_shape_vec(shape, zeros(len, purpose)?).map_err(|_| refused())
 }
 
 impl<T> Outputs<'_, T> {
@@ -295,8 +295,10 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
         let each = self.layout(None, all).0;
         let memory = each.saturating_mul(threads);
         with_workspace(memory, |start: *mut T| {
-            let places: [_; team::LARGEST] =
-                std::array::from_fn(|i| self.layout(Some(start.wrapping_add(i * each)), all).1);
+            let layout = |i| self.layout(Some(start.wrapping_add(i * each)), all).1;
+            let first = layout(0);
+            let of = |i| if (1..threads).contains(&i) { layout(i) } else { first };
+            let places: [_; team::LARGEST] = std::array::from_fn(of);
             team::run(threads, |member| {
                 let part = Part { rows: 0..all, step: self.steps.start };
                 self.part(part, places[member.index()], member, None);

@@ -33,26 +33,27 @@ pub struct Plan {
 
 impl Plan {
     /// A plan for rows of these lengths.
-    pub fn new(lengths: &[usize]) -> Result<Self> {
+    pub fn new(mut lengths: Vec<usize>) -> Result<Self> {
         let mut rows = reserved(lengths.len(), ORDER)?;
         rows.extend(0..lengths.len());
-        // Rows of equal length keep their order; a stable sort would say so itself, but it
-        // allocates, and aborts the process when it cannot.
-        rows.sort_unstable_by_key(|&row: &usize| (std::cmp::Reverse(lengths[row]), row));
-        let mut sorted = reserved(rows.len(), ORDER)?;
-        sorted.extend(rows.iter().map(|&row| lengths[row]));
-        let steps = sorted.first().copied().unwrap_or(0);
+        if !lengths.is_sorted_by(|a, b| a >= b) {
+            // Rows of equal length keep their order; a stable sort would say so itself, but it
+            // allocates, and aborts the process when it cannot.
+            rows.sort_unstable_by_key(|&row: &usize| (std::cmp::Reverse(lengths[row]), row));
+            lengths.sort_unstable_by_key(|&length| std::cmp::Reverse(length));
+        }
+        let steps = lengths.first().copied().unwrap_or(0);
         let mut offsets = reserved(steps + 1, ORDER)?;
         let (mut active, mut offset) = (rows.len(), 0);
         for s in 0..steps {
-            while sorted[active - 1] <= s {
+            while lengths[active - 1] <= s {
                 active -= 1;
             }
             offsets.push(offset);
             offset += active;
         }
         offsets.push(offset);
-        Ok(Self { rows, lengths: sorted, offsets, spans: Vec::new() })
+        Ok(Self { rows, lengths, offsets, spans: Vec::new() })
     }
 
     /// Steps of the longest row.
@@ -183,7 +184,7 @@ mod tests {
 
     #[test]
     fn rows_are_sorted_and_counted() {
-        let plan = Plan::new(&[2, 0, 5, 3, 3]).unwrap();
+        let plan = Plan::new(vec![2, 0, 5, 3, 3]).unwrap();
         assert_eq!(plan.rows, [2, 3, 4, 0, 1]);
         assert_eq!(plan.lengths, [5, 3, 3, 2, 0]);
         assert_eq!((plan.steps(), plan.step_rows()), (5, 13));
@@ -200,7 +201,7 @@ mod tests {
         for lengths in
             [vec![7; 10], vec![9, 1, 1, 1, 1, 1, 1, 1, 1, 1], vec![0; 3], vec![4], vec![]]
         {
-            let plan = Plan::new(&lengths).unwrap();
+            let plan = Plan::new(lengths.clone()).unwrap();
             for n in 1..12 {
                 let parts = plan.parts(&(0..plan.steps()), n).unwrap();
                 assert!(parts.len() <= n && !parts.is_empty());
@@ -208,8 +209,9 @@ mod tests {
                 assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
             }
         }
-        let parts =
-            |lengths: &[usize], steps| Plan::new(lengths).unwrap().parts(&steps, 2).unwrap();
+        let parts = |lengths: &[usize], steps| {
+            Plan::new(lengths.to_vec()).unwrap().parts(&steps, 2).unwrap()
+        };
         assert_eq!(parts(&[7; 10], 0..7), [0..5, 5..10]);
         assert_eq!(parts(&[9, 9, 2, 1, 1, 1, 1, 1, 1, 1], 0..9), [0..2, 2..10]);
         assert_eq!(parts(&[9, 9, 9, 9, 1, 1], 2..9), [0..2, 2..6]);
@@ -217,7 +219,7 @@ mod tests {
 
     #[test]
     fn an_empty_batch_has_no_steps() {
-        let plan = Plan::new(&[]).unwrap();
+        let plan = Plan::new(vec![]).unwrap();
         assert_eq!((plan.rows.len(), plan.step_rows(), plan.steps()), (0, 0, 0));
         assert_eq!(plan.steps_in(&(0..0)), 0);
     }
@@ -225,7 +227,7 @@ mod tests {
     #[test]
     fn spans_cover_all_steps_and_windows_hold_them() {
         for lengths in [vec![700; 9], vec![4000, 3, 0, 900], vec![20; 300], vec![5; 900], vec![]] {
-            let mut plan = Plan::new(&lengths).unwrap();
+            let mut plan = Plan::new(lengths).unwrap();
             plan.cut().unwrap();
             let spans = &plan.spans;
             assert_eq!((spans[0].start, spans[spans.len() - 1].end), (0, plan.steps()));
@@ -237,7 +239,7 @@ mod tests {
             );
         }
         let spans = |lengths: &[usize]| {
-            let mut plan = Plan::new(lengths).unwrap();
+            let mut plan = Plan::new(lengths.to_vec()).unwrap();
             plan.cut().unwrap();
             plan.spans.len()
         };
@@ -246,7 +248,7 @@ mod tests {
 
     #[test]
     fn chunks_cover_all_steps_of_a_part() {
-        let plan = Plan::new(&[9, 9, 2]).unwrap();
+        let plan = Plan::new(vec![9, 9, 2]).unwrap();
         let ends = |part: Range<usize>| {
             let (mut s, mut ends) = (0, vec![]);
             while s < plan.steps_in(&part) {

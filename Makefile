@@ -107,6 +107,7 @@ bench-quick: build
 	$(BIN)/python benches/training_step.py --steps 200
 	$(BIN)/python benches/labelling.py --quick
 	$(BIN)/python benches/normalization.py --quick
+	$(BIN)/python benches/products.py --quick
 	$(BIN)/python benches/training_loops.py --quick
 
 # Half an hour; beside what is installed of other libraries.

@@ -16,9 +16,11 @@ try:
 except ImportError:
     torch = None  # type: ignore[assignment]
 
-__all__ = ["Call", "Row", "main", "torch"]
+__all__ = ["Call", "Row", "backward", "compare", "main", "torch", "torch_backward"]
 
 THREADS = (1, 2)
+# Of results and gradients in float64, as a part of the largest number.
+TOLERANCE = 1e-9
 HEAD = ["", *(f"recurra, {n}" for n in THREADS), "gain", *(f"PyTorch, {n}" for n in THREADS)]
 HEAD += [f"ratio, {n}" for n in THREADS]
 
@@ -70,3 +72,43 @@ def _on(set_threads: Callable[[int], None], count: int, call: Call) -> Call:
 
 def _raise(_: str, error: Exception) -> None:
     raise error
+
+
+def compare(
+    name: str, ours: Any, theirs: Any, inputs: list[np.ndarray], dy: np.ndarray | None = None
+) -> None:
+    """End the run if results or gradients of the two differ."""
+    found, peers = backward(ours, inputs, dy)(), torch_backward(theirs, inputs, dy)()
+    for got, wanted in zip(found, peers, strict=True):
+        if not np.abs(got - np.asarray(wanted)).max() <= TOLERANCE * np.abs(got).max():
+            raise SystemExit(f"{name}: recurra and PyTorch do not agree")
+
+
+def backward(
+    function: Callable[..., Any], inputs: list[np.ndarray], dy: np.ndarray | None = None
+) -> Call:
+    """What calls and differentiates a function; `dy` is the first input unless it is given."""
+
+    def call() -> list[Any]:
+        leaves = [recurra.Tensor(a, requires_grad=True) for a in inputs]
+        y = function(*leaves)
+        y.backward(inputs[0] if dy is None else dy)
+        return [y.data, *(leaf.grad for leaf in leaves)]
+
+    return call
+
+
+def torch_backward(
+    function: Callable[..., Any], inputs: list[np.ndarray], dy: np.ndarray | None = None
+) -> Call:
+    """The same in PyTorch."""
+    tensors = [torch.tensor(a) for a in inputs]
+    gradient = tensors[0] if dy is None else torch.tensor(dy)
+
+    def call() -> list[Any]:
+        leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+        y = function(*leaves)
+        y.backward(gradient)
+        return [y.detach(), *(leaf.grad for leaf in leaves)]
+
+    return call

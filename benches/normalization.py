@@ -10,13 +10,12 @@ from typing import Any
 
 import beside
 import numpy as np
-from beside import Call, Row, torch
+from beside import Row, backward, compare, torch, torch_backward
 
 import recurra
 from recurra import ops
 from recurra.layers import scaled_dot_product_attention
 
-TOLERANCE = 1e-9
 SIZES = [(8, 50, 64), (32, 100, 128)]
 QUERIES = 8
 """Of additive attention, for which PyTorch keeps B Q K H numbers."""
@@ -103,39 +102,6 @@ def torch_cases(norm: Any, batch: Any, additive: Any, mask: np.ndarray) -> dict[
         "the same, of lengths": lambda *a: attend(*a, ~seen[:, None]),
         ADDITIVE: add,
     }
-
-
-def compare(name: str, ours: Any, theirs: Any, inputs: list[np.ndarray]) -> None:
-    """End the run if results or gradients of the two differ."""
-    found, peers = backward(ours, inputs)(), torch_backward(theirs, inputs)()
-    for got, wanted in zip(found, peers, strict=True):
-        if not np.abs(got - np.asarray(wanted)).max() <= TOLERANCE * np.abs(got).max():
-            raise SystemExit(f"{name}: recurra and PyTorch do not agree")
-
-
-def backward(function: Callable[..., Any], inputs: list[np.ndarray]) -> Call:
-    """What calls and differentiates a function; the result's gradient is its first input."""
-
-    def call() -> list[Any]:
-        leaves = [recurra.Tensor(a, requires_grad=True) for a in inputs]
-        y = function(*leaves)
-        y.backward(inputs[0])
-        return [y.data, *(leaf.grad for leaf in leaves)]
-
-    return call
-
-
-def torch_backward(function: Callable[..., Any], inputs: list[np.ndarray]) -> Call:
-    """The same in PyTorch."""
-    tensors = [torch.tensor(a) for a in inputs]
-
-    def call() -> list[Any]:
-        leaves = [tensor.detach().requires_grad_() for tensor in tensors]
-        y = function(*leaves)
-        y.backward(tensors[0])
-        return [y.detach(), *(leaf.grad for leaf in leaves)]
-
-    return call
 
 
 if __name__ == "__main__":

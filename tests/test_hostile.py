@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import recurra
-from recurra import data, layers, losses, metrics, ops, random, schedules, text, train
+from recurra import checkpoint, data, layers, losses, metrics, ops, random, schedules, text, train
 from training import tagger
 
 X = np.zeros((2, 3, 4), np.float32)
@@ -150,6 +150,18 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: fit(metrics="accuracy"), TypeError,
      "fit: metrics: expected a list of Metrics, got str"),
     # others
+    (lambda: schedules.OneCycleLR(sgd(), 0.1, 10, epochs=2), ValueError,
+     "OneCycleLR: total_steps: expected it, or epochs and steps_per_epoch, got both"),
+    (lambda: train.Checkpoints(3), TypeError,  # type: ignore[arg-type]
+     "Checkpoints: folder: expected a path, got int"),
+    (lambda: train.CSVLogger(None), TypeError,  # type: ignore[arg-type]
+     "CSVLogger: path: expected a path, got NoneType"),
+    (lambda: train.TensorBoard(3), TypeError,  # type: ignore[arg-type]
+     "TensorBoard: folder: expected a path, got int"),
+    (lambda: checkpoint.save(3, {}), TypeError,  # type: ignore[arg-type]
+     "checkpoint.save: path: expected a path, got int"),
+    (lambda: checkpoint.save("a", [X]), TypeError,  # type: ignore[arg-type]
+     "checkpoint.save: tensors: expected arrays by name, got list"),
     (lambda: recurra.SWA("model"), TypeError,  # type: ignore[arg-type]
      "SWA: model: expected a Module, got str"),
     (lambda: recurra.SGD(3, lr=0.1), TypeError,  # type: ignore[arg-type]

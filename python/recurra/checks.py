@@ -1,7 +1,9 @@
 """Argument checks of the Python layer. Every message says operation, argument, expected, got."""
 
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,6 +145,14 @@ def items(operation: str, argument: str, value: object, kind: str) -> list[Any]:
         got = type(value).__name__
         raise TypeError(f"{operation}: {argument}: expected a list of {kind}, got {got}")
     return list(value)
+
+
+def path(operation: str, argument: str, value: object) -> Path:
+    """`value` as a path: a text, or what stands for one."""
+    if not isinstance(value, str | os.PathLike):
+        got = type(value).__name__
+        raise TypeError(f"{operation}: {argument}: expected a path, got {got}")
+    return Path(value)
 
 
 def one_of(operation: str, argument: str, value: object, choices: Sequence[str]) -> str:

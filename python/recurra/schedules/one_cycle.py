@@ -127,6 +127,10 @@ class OneCycleLR(Schedule):
 
 def _total(total_steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
     if total_steps is not None:
+        if epochs is not None or steps_per_epoch is not None:
+            raise ValueError(
+                "OneCycleLR: total_steps: expected it, or epochs and steps_per_epoch, got both"
+            )
         return checks.size("OneCycleLR", "total_steps", total_steps)
     if epochs is None or steps_per_epoch is None:
         raise ValueError(

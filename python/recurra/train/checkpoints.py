@@ -56,7 +56,7 @@ class Checkpoints(Callback):
         monitor: str | None = None,
         mode: str = "min",
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = checks.path("Checkpoints", "folder", folder)
         self.every = every if every is None else checks.size("Checkpoints", "every", every)
         self.keep = keep if keep is None else checks.size("Checkpoints", "keep", keep)
         self.numbered = checks.flag("Checkpoints", "numbered", numbered)

@@ -92,9 +92,9 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
      "GRU: dtype: expected float32 or float64, got 'double float'"),
     # arrays
     (lambda: recurra.Linear(4, 5)(MASKED), TypeError,
-     "linear: x: expected a plain array, got a masked one"),
+     "linear: x: expected an array without a mask, got MaskedArray"),
     (lambda: recurra.GRU(4, 5)(MASKED), TypeError,
-     "GRU: x: expected a plain array, got a masked one"),
+     "GRU: x: expected an array without a mask, got MaskedArray"),
     (lambda: recurra.mse(recurra.Tensor(X), RAGGED), ValueError,  # type: ignore[arg-type]
      "mse: target: expected an array, or lists of equal lengths, got a list of different ones"),
     (lambda: recurra.Embedding(4, 5)(RAGGED), ValueError,

@@ -34,7 +34,9 @@ def array(operation: str, argument: str, value: object) -> NDArray[Any]:
     A masked array is refused: its mask would be dropped without a word.
     """
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{operation}: {argument}: expected a plain array, got a masked one")
+        raise TypeError(
+            f"{operation}: {argument}: expected an array without a mask, got MaskedArray"
+        )
     try:
         return np.asarray(value)
     except ValueError:

@@ -9,13 +9,28 @@ import pytest
 import recurra
 from recurra import _core
 
-# How long an example takes says nothing on a shared machine.
-hypothesis.settings.register_profile("recurra", deadline=None, print_blob=True)
+# The same examples in every run, and how long one takes says nothing on a shared machine.
+# `--hypothesis-profile=search` looks for others.
+hypothesis.settings.register_profile(
+    "search",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.register_profile(
+    "recurra", hypothesis.settings.get_profile("search"), derandomize=True
+)
 hypothesis.settings.load_profile("recurra")
 
 
 def pytest_report_header() -> str:
     return f"recurra: {_core.version()}, {_core.isa()}, {recurra.get_num_threads()} threads"
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Weights that a test draws are the same in every run, whatever ran before it."""
+    recurra.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ import pytest
 import recurra
 from recurra import Tensor, ops
 from recurra.autograd import fused_node, is_recording, node
+from recurra.graph import Node
 
 
 def leaf(*values: float, dtype: Any = np.float64) -> Tensor:
@@ -206,12 +207,16 @@ class TestBackward:
         assert c.grad is None
 
     def test_memory_is_freed_on_the_way(self) -> None:
+        def nodes() -> list[Node]:
+            gc.collect()
+            return [thing for thing in gc.get_objects() if isinstance(thing, Node)]
+
+        others = nodes()  # which tests before have left
         x = leaf(*range(1000))
         y = x * 2
         z = (y * y).sum()
         z.backward()
-        gc.collect()
-        kept = [o for o in gc.get_objects() if type(o).__name__ == "Node" and o.sources]
+        kept = [node for node in nodes() if node.sources and node not in others]
         assert kept == []
 
 

@@ -1,5 +1,6 @@
 """The command `recurra`, as a user types it."""
 
+import contextlib
 import importlib.metadata
 import os
 import re
@@ -239,8 +240,18 @@ def interrupt(folder: Path, validate_every: int) -> tuple[int, str, str]:
         assert process.stdout is not None
         out = process.stdout.read()
         code = process.wait()
+    shown += rest(ours)
     os.close(ours)
     return code, out, shown.decode()
+
+
+def rest(terminal: int) -> bytes:
+    """What a terminal shows after its other side was closed."""
+    shown = b""
+    with contextlib.suppress(OSError):  # so ends a pseudo-terminal on Linux
+        while part := os.read(terminal, 1000):
+            shown += part
+    return shown
 
 
 @posix

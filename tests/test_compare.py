@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from steady import HANGS
+
 BENCHES = Path(__file__).parent.parent / "benches"
 
 # The modules that a peer's rows need.
@@ -28,7 +30,7 @@ def compare(*options: str) -> subprocess.CompletedProcess[str]:
     """A quick run in a process of its own."""
     command = [sys.executable, str(BENCHES / "compare.py"), "--quick", *options]
     return subprocess.run(
-        command, check=False, capture_output=True, text=True, encoding="utf-8", timeout=300
+        command, check=False, capture_output=True, text=True, encoding="utf-8", timeout=HANGS
     )
 
 

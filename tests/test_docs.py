@@ -3,6 +3,8 @@
 import hashlib
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from recurra.cli import main
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benches" / "README.md"]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 
 
 PYTHON = [
@@ -67,21 +72,49 @@ def targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
 
 
-@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
-def test_make_targets_exist(text: str) -> None:
+@every_page
+def test_make_targets_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
     named = set(re.findall(r"(?:^|`)(?:[A-Z_]+=\S+ )?make ([a-z-]+)", text, re.MULTILINE))
-    assert named
+    assert named or page.name not in ("README.md", "CONTRIBUTING.md")
     assert named <= targets()
 
 
-@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
-def test_files_exist(text: str) -> None:
+@every_page
+def test_files_exist(page: Path) -> None:
     """Links, and paths in backticks but those of the cell that is only imagined."""
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
-    paths = re.findall(r"`((?:rust|python|tests|benches|data|docs|\.ci)/[\w./-]*)`", text)
-    assert links or paths
-    missing = [p for p in links + paths if "foo" not in p and not (ROOT / p).exists()]
-    assert missing == []
+    text = page.read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", prose)
+    paths = re.findall(r"`((?:rust|python|tests|benches|data|docs|examples|\.ci)/[\w./-]*)`", text)
+    missing = [p for p in links if not (page.parent / p).exists()]
+    assert missing + [p for p in paths if "foo" not in p and not (ROOT / p).exists()] == []
+
+
+BENCH = re.compile(r"(?:^|`)(?:\.venv/bin/)?python (benches/\w+\.py)((?: [^`#\n]*)?)", re.MULTILINE)
+
+
+def commands() -> dict[str, set[str]]:
+    """The options that any page gives to each benchmark."""
+    found: dict[str, set[str]] = {}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", "")
+        for script, arguments in BENCH.findall(text):
+            found.setdefault(script, set()).update(re.findall(r"--[\w-]+", arguments))
+    return found
+
+
+@pytest.mark.parametrize(("script", "options"), commands().items())
+def test_options_of_the_benchmarks_exist(script: str, options: set[str]) -> None:
+    command = [sys.executable, str(ROOT / script), "--help"]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert options <= set(re.findall(r"--[\w-]+", text))
+
+
+def test_every_benchmark_has_its_command() -> None:
+    """`page.py` and `beside.py` are parts of others."""
+    scripts = {f"benches/{path.name}" for path in (ROOT / "benches").glob("*.py")}
+    assert commands().keys() == scripts - {"benches/page.py", "benches/beside.py"}
 
 
 def test_names_in_the_readme_exist() -> None:

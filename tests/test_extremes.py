@@ -1,5 +1,6 @@
 """Nothing, far too much, and settings that make no sense."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -12,14 +13,23 @@ from bits import arrays, assert_same_bits
 from cells import VARIANTS, Variant, backward, draw, draw_incoming, forward, step
 from recurra import _core, functional
 from refusals import THREADS, refused
+from steady import HANGS
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
 
 
 def python(code: str) -> list[str]:
-    """Run a program in a process of its own and return the lines that it prints."""
+    """Run a program in a process of its own and return the lines that it prints.
+
+    A limit on its memory leaves the same room on every machine: each thread has a stack.
+    """
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", code],
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "RECURRA_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HANGS,
     )
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout.splitlines()

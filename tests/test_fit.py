@@ -136,6 +136,31 @@ class TestLengthsAndWeights:
             ends.append((bits(model), timeless(history)))
         assert ends[0] == ends[1]
 
+    @pytest.mark.parametrize("cell", CELLS)
+    def test_more_padding_changes_no_bit(self, cell: str) -> None:
+        """Of losses, metrics and trained weights, with dropout."""
+        ends = []
+        for more in (0, 1, 30):
+            x = np.pad(self.x, ((0, 0), (0, more), (0, 0)), constant_values=9)
+            y = np.pad(self.y, ((0, 0), (0, more)), constant_values=2)
+            model, optimizer = tagger(cell)
+            history = fit(model, Given(Batch(x, y, self.lengths)), CE, optimizer, epochs=3,
+                          clip_norm=0.5, metrics=[metrics.Accuracy()])  # fmt: skip
+            ends.append((bits(model), timeless(history)))
+        assert ends[0] == ends[1] == ends[2]
+
+    @pytest.mark.parametrize("cell", CELLS)
+    def test_rows_in_another_order_give_the_same_losses_to_rounding(self, cell: str) -> None:
+        losses = []
+        for order in ([0, 1, 2, 3], [2, 0, 3, 1]):
+            recurra.manual_seed(0)
+            layers = CELLS[cell](2, 5, dtype=np.float64), recurra.Linear(5, 3, dtype=np.float64)
+            model = recurra.Sequential(*layers)
+            batch = Batch(self.x.astype(float)[order], self.y[order], self.lengths[order])
+            optimizer = recurra.Adam(model.parameters(), lr=0.01)
+            losses.append(fit(model, Given(batch), CE, optimizer, epochs=5)["loss"])
+        np.testing.assert_allclose(losses[0], losses[1], rtol=1e-13)
+
     def test_a_mean_is_over_targets(self) -> None:
         """Batches of any form give the loss of all targets together."""
         model, _ = tagger()

@@ -10,6 +10,7 @@ import pytest
 
 from cells import BIASES, VARIANTS, Variant, draw, forward
 from recurra import functional
+from steady import HANGS, STEADY
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
 needs_statm = pytest.mark.skipif(
@@ -20,7 +21,7 @@ needs_statm = pytest.mark.skipif(
 # 2014 and the unprojected output of the projected LSTM.
 KEPT = {"rnn_tanh": 0, "rnn_relu": 0, "lstm": 4, "lstm_projected": 5, "gru": 4, "gru_before": 4}
 
-PRELUDE = """
+MEASURED = """
 import resource, sys
 import numpy as np
 from recurra.functional import *
@@ -39,14 +40,17 @@ def unlimit():
 
 
 def python(code: str, **environment: str) -> list[str]:
-    """Run a program in a process of its own and return the lines that it prints."""
+    """Run a program in a process of its own and return the lines that it prints.
+
+    It starts no thread, which would take memory of its own.
+    """
     result = subprocess.run(
-        [sys.executable, "-c", PRELUDE + code],
-        env=os.environ | environment,
+        [sys.executable, "-c", STEADY + MEASURED + code],
+        env=os.environ | {"RECURRA_NUM_THREADS": "1"} | environment,
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=HANGS,
     )
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout.splitlines()

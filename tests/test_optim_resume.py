@@ -15,6 +15,7 @@ import recurra
 from bits import ISAS, forced_isa
 from optimizers import CASES, feed, start
 from recurra import schedules
+from steady import HANGS
 
 SCHEDULES: dict[str, Any] = {
     "step": lambda o: schedules.StepLR(o, 3, 0.7),
@@ -113,7 +114,7 @@ def test_a_new_process_goes_on(tmp_path: Path) -> None:
         np.savez(tmp_path / f"{i}.npz", **training.save())
     where = [str(Path(__file__).parent), str(Path(recurra.__file__).parents[1])]
     program = f"import sys; sys.path[:0] = {where!r}\n{PROGRAM}"
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=HANGS)
     for i, pair in enumerate(PAIRS):
         whole = Training(*pair)
         whole.run(range(12))

@@ -210,9 +210,11 @@ def test_a_forked_child_goes_on_with_a_copy() -> None:
     random.uniform(2)
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:
-        os.write(writing, random.uniform(4).tobytes())
-        os._exit(0)
+        try:
+            os.write(writing, random.uniform(4).tobytes())
+        finally:
+            os._exit(0)  # an error too: the other tests are the parent's
     os.waitpid(child, 0)
+    os.close(writing)
     assert os.read(reading, 100) == random.uniform(4).tobytes()
     os.close(reading)
-    os.close(writing)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from steady import HANGS
+
 ROOT = Path(__file__).parent.parent
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="PyTorch is not installed: no module torch"
@@ -24,7 +26,7 @@ def report(folder: Path, *options: str) -> tuple[dict[str, Any], str]:
     command = [sys.executable, str(ROOT / "benches" / "training_loops.py"), "--quick", *options]
     command += ["--json", str(files[0]), "--markdown", str(files[1])]
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, encoding="utf-8", timeout=300
+        command, check=False, capture_output=True, text=True, encoding="utf-8", timeout=HANGS
     )
     assert done.returncode == 0, done.stdout + done.stderr
     data, text = (file.read_text(encoding="utf-8") for file in files)

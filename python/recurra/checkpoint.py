@@ -15,12 +15,12 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recurra import _core
+from recurra import _core, checks
 
 LOCKS = sys.platform != "win32"
 if LOCKS:
@@ -49,11 +49,20 @@ def save(
     ...     checkpoint.load(f"{folder}/w.safetensors")
     ({'w': array([1., 1., 1.])}, {'unit': 'metre'})
     """
-    data = _core.serialize_safetensors(dict(tensors), dict(metadata or {}))
+    target = checks.path("checkpoint.save", "path", path)
+    texts = _mapping("metadata", "texts", {} if metadata is None else metadata)
+    data = _core.serialize_safetensors(_mapping("tensors", "arrays", tensors), texts)
     try:
-        write_atomically(Path(path), data)
+        write_atomically(target, data)
     except OSError as error:
         raise OSError(error.errno, f"checkpoint.save: {error.strerror}", str(path)) from error
+
+
+def _mapping(argument: str, kind: str, value: object) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    got = type(value).__name__
+    raise TypeError(f"checkpoint.save: {argument}: expected {kind} by name, got {got}")
 
 
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
@@ -71,8 +80,9 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]
     Traceback (most recent call last):
     ValueError: checkpoint.load: ...w.safetensors: expected a whole safetensors file, got ...
     """
+    source = checks.path("checkpoint.load", "path", path)
     try:
-        return _core.deserialize_safetensors(Path(path).read_bytes())
+        return _core.deserialize_safetensors(source.read_bytes())
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"checkpoint.load: {path}: expected a whole safetensors file, got another ({error})"

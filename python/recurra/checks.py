@@ -1,6 +1,9 @@
 """Argument checks of the Python layer. Every message says operation, argument, expected, got."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,50 +11,74 @@ from numpy.typing import DTypeLike, NDArray
 
 from recurra.results import Array
 
+REALS = (int, float, np.integer, np.floating)
 FLOATS: tuple[np.dtype[np.floating[Any]], ...] = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def float_dtype(operation: str, dtype: DTypeLike) -> np.dtype[np.floating[Any]]:
-    """`dtype` as float32 or float64."""
+    """`dtype` as float32 or float64. None is neither, though NumPy takes it for float64."""
+    found: object = dtype
+    if dtype is not None:
+        with suppress(TypeError, ValueError):
+            found = np.dtype(dtype)
     for known in FLOATS:
-        if np.dtype(dtype) == known:
+        if isinstance(found, np.dtype) and found == known:
             return known
-    raise TypeError(f"{operation}: dtype: expected float32 or float64, got {np.dtype(dtype)}")
+    got = found if isinstance(found, np.dtype) else repr(found)
+    raise TypeError(f"{operation}: dtype: expected float32 or float64, got {got}")
+
+
+def array(operation: str, argument: str, value: object) -> NDArray[Any]:
+    """`value` as NumPy reads it; lists of lists must be of one length.
+
+    A masked array is refused: its mask would be dropped without a word.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{operation}: {argument}: expected an array without a mask, got MaskedArray"
+        )
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(
+            f"{operation}: {argument}: expected an array, or lists of equal lengths, "
+            f"got a {type(value).__name__} of different ones"
+        ) from None
 
 
 def float_array(
     operation: str, argument: str, value: object, dtype: DTypeLike | None = None
 ) -> Array:
     """`value` as an array of `dtype`, or of either float type. Nothing is converted or copied."""
-    array = value if type(value) is np.ndarray else np.asarray(value)
+    found = value if type(value) is np.ndarray else array(operation, argument, value)
     wanted = FLOATS if dtype is None else (dtype,)
-    if array.dtype not in wanted:
+    if found.dtype not in wanted:
         names = " or ".join(str(np.dtype(name)) for name in wanted)
-        raise TypeError(f"{operation}: {argument}: expected {names}, got {array.dtype}")
-    return array
+        raise TypeError(f"{operation}: {argument}: expected {names}, got {found.dtype}")
+    return found
 
 
 def index_array(operation: str, argument: str, value: object, size: int) -> NDArray[np.int64]:
     """A private int64 copy of `value`, every element in 0..size-1."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{operation}: {argument}: expected integers, got {array.dtype}")
-    index = np.array(array, dtype=np.int64, order="C")
+    found = array(operation, argument, value)
+    if found.dtype.kind not in "iu":
+        raise TypeError(f"{operation}: {argument}: expected integers, got {found.dtype}")
+    index = np.array(found, dtype=np.int64, order="C")
     bad = index.view(np.uint64) >= size  # a negative number is a large one there
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
         raise IndexError(
-            f"{operation}: {argument}: expected 0 <= id < {size}, got {array[where]} at {where}"
+            f"{operation}: {argument}: expected 0 <= id < {size}, got {found[where]} at {where}"
         )
     return index
 
 
 def integers(operation: str, argument: str, value: object) -> NDArray[np.int64]:
     """`value` as int64, copied: integers, or a list of nothing, which has no type of its own."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "iu" and (array.size or isinstance(value, np.ndarray)):
-        raise TypeError(f"{operation}: {argument}: expected integers, got {array.dtype}")
-    return np.array(array, dtype=np.int64, order="C")
+    found = array(operation, argument, value)
+    if found.dtype.kind not in "iu" and (found.size or isinstance(value, np.ndarray)):
+        raise TypeError(f"{operation}: {argument}: expected integers, got {found.dtype}")
+    return np.array(found, dtype=np.int64, order="C")
 
 
 def shape(
@@ -74,20 +101,65 @@ def size(operation: str, argument: str, value: int, least: int = 1) -> int:
     return int(value)
 
 
+def number(operation: str, argument: str, value: object) -> float:
+    """`value` as a float: a real number, of Python's or of NumPy's."""
+    if isinstance(value, np.ndarray) and value.shape == ():
+        value = value[()]
+    if not isinstance(value, REALS):
+        raise TypeError(f"{operation}: {argument}: expected a number, got {type(value).__name__}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{operation}: {argument}: expected a number, got one above any") from None
+
+
 def within(
     operation: str, argument: str, value: float, low: float, high: float = float("inf")
 ) -> float:
     """`value` as a float with low <= value < high, so never NaN."""
-    if not low <= value < high:
+    found = number(operation, argument, value)
+    if not low <= found < high:
         raise ValueError(
             f"{operation}: {argument}: expected {low:g} <= {argument} < {high:g}, got {value}"
         )
-    return float(value)
+    return found
 
 
-def one_of(operation: str, argument: str, value: str, choices: Sequence[str]) -> str:
+def positive(operation: str, argument: str, value: object) -> float:
+    """`value` as a finite float above 0."""
+    found = number(operation, argument, value)
+    if not 0 < found < float("inf"):
+        raise ValueError(f"{operation}: {argument}: expected a finite number above 0, got {value}")
+    return found
+
+
+def flag(operation: str, argument: str, value: object) -> bool:
+    """`value` as a bool: a text or a number in its place is a mistake."""
+    if not isinstance(value, bool | np.bool_):
+        got = type(value).__name__
+        raise TypeError(f"{operation}: {argument}: expected True or False, got {got}")
+    return bool(value)
+
+
+def items(operation: str, argument: str, value: object, kind: str) -> list[Any]:
+    """What an iterable holds; a text, which holds its letters, is none."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        got = type(value).__name__
+        raise TypeError(f"{operation}: {argument}: expected a list of {kind}, got {got}")
+    return list(value)
+
+
+def path(operation: str, argument: str, value: object) -> Path:
+    """`value` as a path: a text, or what stands for one."""
+    if not isinstance(value, str | os.PathLike):
+        got = type(value).__name__
+        raise TypeError(f"{operation}: {argument}: expected a path, got {got}")
+    return Path(value)
+
+
+def one_of(operation: str, argument: str, value: object, choices: Sequence[str]) -> str:
     """`value` if it is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         names = " or ".join(repr(choice) for choice in choices)
         raise ValueError(f"{operation}: {argument}: expected {names}, got {value!r}")
     return value

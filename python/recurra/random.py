@@ -92,8 +92,9 @@ class Generator:
         are scaled.
         """
         kind = checks.float_dtype("uniform", dtype)
+        low, high = checks.number("uniform", "low", low), checks.number("uniform", "high", high)
         bits = _bits(kind)
-        words = self._words(shape) >> np.uint64(64 - bits)
+        words = self._words(_tuple("uniform", shape)) >> np.uint64(64 - bits)
         unit: Array = words.astype(kind) * kind.type(0.5**bits)
         scaled: Array = unit * kind.type(high - low) + kind.type(low)
         return scaled
@@ -103,7 +104,8 @@ class Generator:
     ) -> Array:
         """Normally distributed numbers (Box and Muller, 1958), computed in float64."""
         kind = checks.float_dtype("normal", dtype)
-        radius, angle = self.uniform((2, *_tuple(shape)), dtype=np.float64)
+        mean, std = checks.number("normal", "mean", mean), checks.number("normal", "std", std)
+        radius, angle = self.uniform((2, *_tuple("normal", shape)), dtype=np.float64)
         # 1 - radius is in (0, 1], where the logarithm is finite.
         values = np.sqrt(-2 * _log(1 - radius)) * _cos_turn(angle)
         return np.asarray(values * std + mean, kind)
@@ -125,15 +127,15 @@ class Generator:
         """
         kind = checks.float_dtype("dropout_mask", dtype)
         p = checks.within("dropout_mask", "p", p, 0, 1)
-        words = self._words(shape) if rows is None else self._words_of_rows(_tuple(shape), rows)
+        lengths = _tuple("dropout_mask", shape)
+        words = self._words(lengths) if rows is None else self._words_of_rows(lengths, rows)
         # uniform(...) >= p, without making the numbers
         bits = _bits(kind)
         kept = words >= math.ceil(float(kind.type(p)) * 2**bits) << (64 - bits)
         mask: Array = kept * kind.type(1 / (1 - p))
         return mask
 
-    def _words(self, shape: Shape) -> NDArray[np.uint64]:
-        lengths = _tuple(shape)
+    def _words(self, lengths: tuple[int, ...]) -> NDArray[np.uint64]:
         return self._next_stream().random_raw(math.prod(lengths)).reshape(lengths)
 
     def _words_of_rows(self, shape: tuple[int, ...], rows: object) -> NDArray[np.uint64]:
@@ -204,8 +206,12 @@ def _bits(kind: np.dtype[np.floating[Any]]) -> int:
     return 24 if kind == np.float32 else 53
 
 
-def _tuple(shape: Shape) -> tuple[int, ...]:
-    return shape if isinstance(shape, tuple) else (shape,)
+def _tuple(operation: str, shape: Shape) -> tuple[int, ...]:
+    lengths = shape if isinstance(shape, tuple) else (shape,)
+    sizes = tuple(checks.size(operation, "shape", length, 0) for length in lengths)
+    if math.prod(sizes) >= 2**60:
+        raise MemoryError(f"{operation}: shape: expected one that any memory holds, got {shape}")
+    return sizes
 
 
 # NumPy's log and cos differ in the last bit from machine to machine. These two are accurate to

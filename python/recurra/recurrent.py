@@ -191,7 +191,7 @@ class GRU(Recurrent):
         dtype: DTypeLike = np.float32,
         memory: str = "keep",
     ) -> None:
-        self.reset_after = bool(reset_after)
+        self.reset_after = checks.flag("GRU", "reset_after", reset_after)
         name = gru_cell("GRU", self.reset_after)
         cell = Cell(
             name=name,

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from recurra import checks
 from recurra.data.streams import Streams
 
 __all__ = ["Ids", "Vocabulary", "Windows", "read_text", "split"]
@@ -43,6 +44,7 @@ class Vocabulary:
     characters: str
 
     def __post_init__(self) -> None:
+        checked_text("Vocabulary", "characters", self.characters)
         if not self.characters:
             raise ValueError("Vocabulary: characters: expected at least one, got none")
         if list(self.characters) != sorted(set(self.characters)):
@@ -57,10 +59,11 @@ class Vocabulary:
     @classmethod
     def of(cls, text: str) -> "Vocabulary":
         """Make the vocabulary of all characters in `text`."""
-        return cls("".join(sorted(set(text))))
+        return cls("".join(sorted(set(checked_text("Vocabulary.of", "text", text)))))
 
     def encode(self, text: str) -> Ids:
         """Numbers `(N,)` of the characters of `text`."""
+        checked_text("Vocabulary.encode", "text", text)
         known, given = _code_points(self.characters), _code_points(text)
         ids = np.searchsorted(known, given).clip(max=len(known) - 1)
         unknown = np.flatnonzero(known[ids] != given)
@@ -83,6 +86,13 @@ class Vocabulary:
                 f"Vocabulary.decode: ids: expected 0..{len(self) - 1}, got {outside.flat[0]}"
             )
         return "".join(self.characters[number] for number in numbers.ravel())
+
+
+def checked_text(operation: str, argument: str, value: object) -> str:
+    """`value` if it is a text."""
+    if not isinstance(value, str):
+        raise TypeError(f"{operation}: {argument}: expected a str, got {type(value).__name__}")
+    return value
 
 
 def _code_points(text: str) -> NDArray[np.uint32]:
@@ -124,7 +134,7 @@ def split(ids: Ids, validation: float = 0.1) -> tuple[Ids, Ids]:
     >>> split(np.arange(10), 0.2)
     (array([0, 1, 2, 3, 4, 5, 6, 7]), array([8, 9]))
     """
-    if not 0 < validation < 1:
+    if not 0 < checks.number("split", "validation", validation) < 1:
         raise ValueError(f"split: validation: expected a fraction in (0, 1), got {validation}")
     cut = len(ids) - round(len(ids) * validation)
     train, held_out = ids[:cut], ids[cut:]
@@ -166,7 +176,7 @@ class Windows:
             ("batch", 1, self.batch),
             ("window", 1, self.window),
         ):
-            if got < least:
+            if checks.size("Windows", name, got, -(2**63)) < least:
                 raise ValueError(f"Windows: {name}: expected at least {least}, got {got}")
 
     @property

@@ -62,6 +62,8 @@ class Arrays:
         self.lengths = _lengths(lengths, first)
         self.weights = _weights(weights, first)
         batch_size = checks.size("Arrays", "batch_size", batch_size)
+        shuffle = checks.flag("Arrays", "shuffle", shuffle)
+        drop_last = checks.flag("Arrays", "drop_last", drop_last)
         if drop_last and size < batch_size:
             raise ValueError(
                 f"Arrays: drop_last: expected at least batch_size = {batch_size} rows, got {size}"

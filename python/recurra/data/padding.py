@@ -150,6 +150,7 @@ def _dtype(operation: str, arrays: list[Values], dtype: DTypeLike | None) -> np.
 
 def check_fill(operation: str, argument: str, value: float, dtype: np.dtype[np.generic]) -> None:
     """Refuse a padding that an integer array would turn into another number."""
+    checks.number(operation, argument, value)
     with np.errstate(all="ignore"):
         stored = np.asarray(value).astype(dtype)
     if dtype.kind in "iub" and stored != value:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from recurra import checks
 from recurra.data import rows as check
 from recurra.data.batch import Values
 
@@ -150,9 +151,10 @@ class MinMaxScaler(Scaler):
     """
 
     def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
-        if not -np.inf < low < high < np.inf:
+        self.low = checks.number("MinMaxScaler", "low", low)
+        self.high = checks.number("MinMaxScaler", "high", high)
+        if not -np.inf < self.low < self.high < np.inf:
             raise ValueError(f"MinMaxScaler: low: expected low < high, got {low} and {high}")
-        self.low, self.high = float(low), float(high)
 
     def _statistics(self, values: Floats) -> tuple[Floats, Floats]:
         least, most = _range(values)

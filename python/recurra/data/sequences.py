@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from recurra import checks
 from recurra.data import rows as check
 from recurra.data.batch import Batch, Lengths, Values
 from recurra.data.buckets import plan_sequences
@@ -66,7 +67,7 @@ class Sequences:
         self.lengths: Lengths = first.lengths
         self.targets: Any = _columns("targets", targets, target_padding_value)
         self.weights = None if weights is None else _weights(weights)
-        self._target_lengths = target_lengths
+        self._target_lengths = checks.flag("Sequences", "target_lengths", target_lengths)
         check.each(self.inputs, lambda each: self._check_column("inputs", each, True))
         check.each(self.targets, lambda each: self._check_column("targets", each, target_lengths))
         if self.weights is not None:
@@ -77,9 +78,9 @@ class Sequences:
             batch_size,
             max_tokens,
             bucket_width,
-            shuffle,
+            checks.flag("Sequences", "shuffle", shuffle),
             seed,
-            drop_last,
+            checks.flag("Sequences", "drop_last", drop_last),
         )
 
     def __len__(self) -> int:

@@ -119,7 +119,8 @@ class Tokenizer:
         Words stand between `split`, characters next to each other.
         """
         between = "" if self.char_level else self.split
-        return [between.join(self._words(row)) for row in sequences]
+        rows = checks.items("Tokenizer.sequences_to_texts", "sequences", sequences, "arrays")
+        return [between.join(self._words(row)) for row in rows]
 
     @property
     def vocabulary_size(self) -> int:
@@ -162,9 +163,12 @@ class Tokenizer:
             raise ValueError(f"Tokenizer.load: {path}: expected UTF-8, got {error}") from error
         return cls.from_json(text)
 
-    def _tokens(self, operation: str, texts: Iterable[Text]) -> Iterator[list[str]]:
+    def _tokens(self, operation: str, texts: object) -> Iterator[list[str]]:
         if isinstance(texts, str):
             raise TypeError(f"Tokenizer.{operation}: texts: expected a list of texts, got one str")
+        if not isinstance(texts, Iterable):
+            got = type(texts).__name__
+            raise TypeError(f"Tokenizer.{operation}: texts: expected a list of texts, got {got}")
         for i, text in enumerate(texts):
             yield self._split(f"Tokenizer.{operation}", f"texts[{i}]", text)
 
@@ -196,7 +200,7 @@ class Tokenizer:
 
     def _words(self, ids: object) -> Iterator[str]:
         operation, limit = "Tokenizer.sequences_to_texts", len(self._by_number)
-        row = np.asarray(ids)
+        row = checks.array(operation, "sequences", ids)
         if row.size == 0:
             return iter(())
         numbers = checks.index_array(operation, "sequences", row, limit)

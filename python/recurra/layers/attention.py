@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from recurra import _core
+from recurra import _core, checks
 from recurra.autograd import Tensor, fused_node, node
 from recurra.layers.masks import Mask, bool_array, kept, valid_steps
 from recurra.results import Array
@@ -94,7 +94,7 @@ def attention_mask(
         masks.append(valid_steps(operation, lengths, batch, keys, "K")[:, None])
     if mask is not None:
         masks.append(bool_array(operation, "mask", mask, "(B, Q, K)", shape))
-    if is_causal:
+    if checks.flag(operation, "is_causal", is_causal):
         masks.append(np.tri(queries, keys, dtype=np.bool_))
     return np.broadcast_to(functools.reduce(np.logical_and, masks), shape) if masks else None
 

@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike
 from recurra import _core, checks
 from recurra.autograd import Tensor, as_tensor, fused_node
 from recurra.layers.masks import Mask, bool_array, valid_steps
-from recurra.layers.normalization import check_affine
+from recurra.layers.normalization import affine_of
 from recurra.module import Buffer, Module, Parameter
 from recurra.results import Array
 
@@ -55,9 +55,12 @@ class BatchNorm(Module):
         self.momentum = momentum if momentum is None else _share(momentum)
         self.dtype = checks.float_dtype("BatchNorm", dtype)
         one, zero = np.ones(self.num_features, self.dtype), np.zeros(self.num_features, self.dtype)
-        self.weight = Parameter(one) if affine else None
-        self.bias = Parameter(zero) if affine else None
-        self.track_running_stats = bool(track_running_stats)
+        has_affine = checks.flag("BatchNorm", "affine", affine)
+        self.weight = Parameter(one) if has_affine else None
+        self.bias = Parameter(zero) if has_affine else None
+        self.track_running_stats = checks.flag(
+            "BatchNorm", "track_running_stats", track_running_stats
+        )
         if self.track_running_stats:
             self.running_mean, self.running_var = Buffer(zero), Buffer(one)
             self.num_batches_tracked = Buffer(np.zeros((), np.int64))
@@ -73,7 +76,7 @@ class BatchNorm(Module):
             raise ValueError(
                 f"BatchNorm: x: expected shape (..., F) = (..., {self.num_features}), got {x.shape}"
             )
-        check_affine("BatchNorm", x, self.weight, self.bias)
+        affine_of("BatchNorm", x, self.weight, self.bias)
         valid = _valid(x.shape, lengths, mask)
         rows = x.data.reshape(math.prod(x.shape[:-1]), self.num_features)
         seen = None if valid is None else valid.ravel()
@@ -141,6 +144,7 @@ def _valid(shape: tuple[int, ...], lengths: object, mask: object) -> Mask | None
 
 
 def _share(momentum: float) -> float:
+    momentum = checks.number("BatchNorm", "momentum", momentum)
     if not 0 <= momentum <= 1:
         raise ValueError(f"BatchNorm: momentum: expected 0 <= momentum <= 1, got {momentum}")
-    return float(momentum)
+    return momentum

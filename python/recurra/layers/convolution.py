@@ -53,6 +53,7 @@ class Conv1d(Module):
         self.out_channels = checks.size("Conv1d", "out_channels", out_channels)
         self.groups = checks.size("Conv1d", "groups", groups)
         self._refuse_uneven_groups()
+        has_bias = checks.flag("Conv1d", "bias", bias)
         self.padding = padding
         self._window = _window(
             checks.size("Conv1d", "kernel_size", kernel_size),
@@ -63,7 +64,7 @@ class Conv1d(Module):
         shape = (self.out_channels, self.in_channels // self.groups, self._window.kernel)
         bound, kind = 1 / math.sqrt(shape[1] * shape[2]), checks.float_dtype("Conv1d", dtype)
         self.weight = Parameter(random.uniform(shape, -bound, bound, kind))
-        self.bias = Parameter(random.uniform(shape[0], -bound, bound, kind)) if bias else None
+        self.bias = Parameter(random.uniform(shape[0], -bound, bound, kind)) if has_bias else None
 
     def forward(self, x: Tensor | Array, lengths: object = None) -> Tensor:
         """x (B, T, I) to y (B, N, O).

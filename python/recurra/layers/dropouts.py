@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurra import checks, random
-from recurra.autograd import Tensor, as_tensor, node
+from recurra.autograd import Operand, Tensor, as_tensor, node
 from recurra.module import Module
 from recurra.results import Array
 
@@ -100,7 +100,7 @@ class WordDropout(Module):
         return f"{self.p:g}, unknown={self.unknown}{padding}"
 
 
-def dropout(x: Tensor, p: float, shared: Sequence[int] = (), rows: object = None) -> Tensor:
+def dropout(x: Operand, p: float, shared: Sequence[int] = (), rows: object = None) -> Tensor:
     """x with each element 0 with probability `p`, else divided by 1 - p.
 
     Along the axes `shared`, elements live and die together: (1,) takes whole channels from
@@ -113,6 +113,7 @@ def dropout(x: Tensor, p: float, shared: Sequence[int] = (), rows: object = None
     >>> bool((y == y[..., :1]).all())
     True
     """
+    x = as_tensor("dropout", "x", x)
     held = {axis % x.ndim for axis in shared}
     lengths = [1 if axis in held else n for axis, n in enumerate(x.shape)]
     # What a row draws is fixed, unless it depends on T: then each row needs a stream of its own.

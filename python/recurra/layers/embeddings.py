@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from recurra import _core, checks, random
-from recurra.autograd import Tensor, node
+from recurra.autograd import Operand, Tensor, as_tensor, node
 from recurra.module import Module, Parameter
 from recurra.results import Array
 
@@ -58,13 +58,16 @@ class Embedding(Module):
 
 
 def embedding(
-    ids: object, weight: Tensor, *, padding_idx: int | None = None, dropout: float = 0.0
+    ids: object, weight: Operand, *, padding_idx: int | None = None, dropout: float = 0.0
 ) -> Tensor:
     """The rows of `weight` (V, E) at the integers `ids` (...): (..., E).
 
     No gradient flows to the row `padding_idx`. With `dropout`, rows are left out as `Embedding`
     says.
     """
+    weight = as_tensor("embedding", "weight", weight)
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: weight: expected shape (V, E), got {weight.shape}")
     rows, width = weight.shape
     skipped = _row("embedding", padding_idx, rows)
     p = checks.within("embedding", "dropout", dropout, 0, 1)

@@ -7,7 +7,7 @@ from numpy.typing import DTypeLike
 
 from recurra import _core, checks
 from recurra.autograd import Operand, Tensor, as_tensor, fused_node
-from recurra.layers.normalization import check_affine
+from recurra.layers.normalization import affine_of
 from recurra.module import Module, Parameter
 from recurra.results import Array
 
@@ -41,9 +41,10 @@ class LayerNorm(Module):
         self.features = checks.size("LayerNorm", "features", features)
         self.eps = checks.within("LayerNorm", "eps", eps, 0)
         self.dtype = checks.float_dtype("LayerNorm", dtype)
-        affine = bool(elementwise_affine)
+        affine = checks.flag("LayerNorm", "elementwise_affine", elementwise_affine)
+        has_bias = checks.flag("LayerNorm", "bias", bias) and affine
         self.weight = Parameter(np.ones(self.features, self.dtype)) if affine else None
-        self.bias = Parameter(np.zeros(self.features, self.dtype)) if affine and bias else None
+        self.bias = Parameter(np.zeros(self.features, self.dtype)) if has_bias else None
 
     def forward(self, x: Tensor | Array) -> Tensor:
         """x (..., F), a tensor or an array of the layer's dtype."""
@@ -61,7 +62,7 @@ class LayerNorm(Module):
 
 
 def layer_norm(
-    x: Operand, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    x: Operand, weight: "Operand | None" = None, bias: "Operand | None" = None, eps: float = 1e-5
 ) -> Tensor:
     """x (..., F) normalized over F, times `weight` (F,), plus `bias` (F,): see `LayerNorm`.
 
@@ -71,15 +72,15 @@ def layer_norm(
     array([[-1.,  1.]])
     """
     x = as_tensor("layer_norm", "x", x)
-    check_affine("layer_norm", x, weight, bias)
+    weight, bias = affine_of("layer_norm", x, weight, bias)
     eps = checks.within("layer_norm", "eps", eps, 0)
     rows = x.data.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     w, b = (None if given is None else given.data for given in (weight, bias))
     y, mean, scale = _core.layer_norm_forward(rows, w, b, eps)
 
     def backward(g: Array) -> list[Array]:
-        dx, *affine = _core.layer_norm_backward(rows, w, mean, scale, g.reshape(rows.shape))
-        return [dx.reshape(x.shape), *affine]
+        dx, *of_affine = _core.layer_norm_backward(rows, w, mean, scale, g.reshape(rows.shape))
+        return [dx.reshape(x.shape), *of_affine]
 
     y = y.reshape(x.shape)
     return fused_node("layer_norm", (y,), (x, weight, bias), backward, is_fresh=True)[0]

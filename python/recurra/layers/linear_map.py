@@ -36,11 +36,11 @@ class Linear(Module):
     ) -> None:
         self.in_features = checks.size("Linear", "in_features", in_features)
         self.out_features = checks.size("Linear", "out_features", out_features)
-        kind = checks.float_dtype("Linear", dtype)
+        has_bias, kind = checks.flag("Linear", "bias", bias), checks.float_dtype("Linear", dtype)
         bound = 1 / math.sqrt(self.in_features)
         shape = (self.out_features, self.in_features)
         self.weight = Parameter(random.uniform(shape, -bound, bound, kind))
-        self.bias = Parameter(random.uniform(shape[0], -bound, bound, kind)) if bias else None
+        self.bias = Parameter(random.uniform(shape[0], -bound, bound, kind)) if has_bias else None
 
     def forward(self, x: Tensor | Array) -> Tensor:
         """x (..., I), a tensor or an array of the layer's dtype, to (..., O)."""
@@ -51,16 +51,26 @@ class Linear(Module):
         return f"{self.in_features}, {self.out_features}{no_bias}"
 
 
-def linear(x: Operand, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(x: Operand, weight: Operand, bias: "Operand | None" = None) -> Tensor:
     """x (..., I) times the transpose of `weight` (O, I), plus `bias` (O,): (..., O)."""
+    weight = as_tensor("linear", "weight", weight)
+    if weight.ndim != 2:
+        raise ValueError(f"linear: weight: expected shape (O, I), got {weight.shape}")
+    if bias is not None:
+        bias = as_tensor("linear", "bias", bias, weight.dtype)
     x = as_tensor("linear", "x", x, weight.dtype)
-    a, w, needs_dx = x.data, weight.data, x.requires_grad
+    a, w, needs_dx = _by_rows(x.data), weight.data, x.requires_grad
     if a.shape[-1:] != w.shape[1:]:
         wanted = f"(..., I) = (..., {w.shape[1]})"
         raise ValueError(f"linear: x: expected shape {wanted}, got {a.shape}")
     y = _core.linear_forward(a, w, None if bias is None else bias.data)
 
     def backward(g: Array) -> Sequence[Array | None]:
-        return _core.linear_backward(a, w, g, needs_dx)
+        return _core.linear_backward(a, w, _by_rows(g), needs_dx)
 
     return fused_node("linear", (y,), (x, weight, bias), backward, is_fresh=True)[0]
+
+
+def _by_rows(a: Array) -> Array:
+    """`a` (..., I) for the core, which would read one in Fortran's order in that order."""
+    return np.ascontiguousarray(a) if a.ndim > 2 and a.flags.fnc else a

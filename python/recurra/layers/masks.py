@@ -11,7 +11,7 @@ Mask = NDArray[np.bool_]
 
 def valid_steps(operation: str, lengths: object, batch: int, steps: int, letter: str = "T") -> Mask:
     """True (B, T) where a step lies before its row's length: `lengths` (B,), from 0 to T."""
-    array = np.asarray(lengths)
+    array = checks.array(operation, "lengths", lengths)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{operation}: lengths: expected integers, got {array.dtype}")
     checks.shape(operation, "lengths", array, "(B,)", (batch,))
@@ -40,7 +40,7 @@ def bool_array(
     operation: str, argument: str, value: object, letters: str, wanted: tuple[int, ...]
 ) -> Mask:
     """A private copy of a boolean array that broadcasts to the shape `wanted`."""
-    array = np.asarray(value)
+    array = checks.array(operation, argument, value)
     if array.dtype != np.bool_:
         raise TypeError(f"{operation}: {argument}: expected booleans, got {array.dtype}")
     try:

@@ -49,7 +49,7 @@ def scaled_dot_product_attention(
     k, v = as_tensor(name, "key", key, q.dtype), as_tensor(name, "value", value, q.dtype)
     size = q.shape[-1] if q.ndim else 0
     check_shapes(name, q, k, v, size, size)
-    scale = 1 / math.sqrt(max(size, 1)) if scale is None else float(scale)
+    scale = 1 / math.sqrt(max(size, 1)) if scale is None else checks.number(name, "scale", scale)
     if not math.isfinite(scale):
         raise ValueError(f"{name}: scale: expected a finite number, got {scale}")
     allowed = attention_mask(name, q, k, lengths, mask, is_causal)
@@ -85,12 +85,13 @@ class MultiheadAttention(Module):
                 f"MultiheadAttention: embed_dim: expected a multiple of num_heads = "
                 f"{self.num_heads}, got {self.embed_dim}"
             )
+        has_bias = checks.flag("MultiheadAttention", "bias", bias)
         self.dtype = checks.float_dtype("MultiheadAttention", dtype)
         shape = (3 * self.embed_dim, self.embed_dim)
         bound = math.sqrt(6 / sum(shape))
         self.in_proj_weight = Parameter(random.uniform(shape, -bound, bound, self.dtype))
-        self.in_proj_bias = Parameter(np.zeros(shape[0], self.dtype)) if bias else None
-        self.out_proj = Linear(self.embed_dim, self.embed_dim, bias=bias, dtype=self.dtype)
+        self.in_proj_bias = Parameter(np.zeros(shape[0], self.dtype)) if has_bias else None
+        self.out_proj = Linear(self.embed_dim, self.embed_dim, bias=has_bias, dtype=self.dtype)
         if self.out_proj.bias is not None:
             self.out_proj.bias.data[...] = 0
 

@@ -1,16 +1,21 @@
 """What layer and batch normalization share."""
 
 from recurra import checks
-from recurra.autograd import Tensor
+from recurra.autograd import Operand, Tensor, as_tensor
 
 
-def check_affine(operation: str, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
-    """Refuse a weight or a bias that is not (F,) for x (..., F), F >= 1."""
+def affine_of(
+    operation: str, x: Tensor, weight: "Operand | None", bias: "Operand | None"
+) -> list[Tensor | None]:
+    """Weight and bias as tensors (F,) for x (..., F), F >= 1, or None."""
     if x.shape[-1:] in ((), (0,)):
         raise ValueError(f"{operation}: x: expected shape (..., F) with F >= 1, got {x.shape}")
     if weight is None and bias is not None:
         raise ValueError(f"{operation}: bias: expected None without weight, got an array")
+    found: list[Tensor | None] = []
     for name, given in (("weight", weight), ("bias", bias)):
-        if given is not None:
-            checks.float_array(operation, name, given.data, x.dtype)
-            checks.shape(operation, name, given.data, "(F,)", x.shape[-1:])
+        tensor = None if given is None else as_tensor(operation, name, given, x.dtype)
+        if tensor is not None:
+            checks.shape(operation, name, tensor.data, "(F,)", x.shape[-1:])
+        found.append(tensor)
+    return found

@@ -96,7 +96,7 @@ class AvgPool1d(Pool1d):
         count_include_pad: bool = True,
     ) -> None:
         super().__init__(kernel_size, stride, padding)
-        self.count_include_pad = bool(count_include_pad)
+        self.count_include_pad = checks.flag("AvgPool1d", "count_include_pad", count_include_pad)
 
     def forward(self, x: Tensor | Array, lengths: object = None) -> Tensor:
         """x (B, T, C); behind `lengths` (B,) nothing is looked at, and y is 0."""

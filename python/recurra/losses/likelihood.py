@@ -40,8 +40,9 @@ def gaussian_nll(
     array([0.5       , 1.19314718])
     """
     name = "gaussian_nll"
+    eps, full = checks.number(name, "eps", eps), checks.flag(name, "full", full)
     if not 0 < eps < math.inf:
-        raise ValueError(f"{name}: eps: expected 0 < eps < inf, got {eps}")
+        raise ValueError(f"{name}: eps: expected 0 < eps < inf, got {eps:g}")
     m = as_tensor(name, "mean", mean)
     t = as_tensor(name, "target", target, m.dtype)
     v = as_tensor(name, "variance", variance, m.dtype)

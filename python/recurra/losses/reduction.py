@@ -96,7 +96,7 @@ class Weights:
 
 def as_weights(operation: str, argument: str, given: object) -> Array:
     """`given` as numbers that can weigh something: finite and not negative; float64 or as given."""
-    array = np.asarray(given)
+    array = checks.array(operation, argument, given)
     if array.dtype.kind not in "biuf":
         raise TypeError(
             f"{operation}: {argument}: expected booleans or real numbers, got {array.dtype}"

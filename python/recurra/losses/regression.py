@@ -74,8 +74,9 @@ def huber(
     >>> losses.huber(Tensor([0.0, 0.0]), Tensor([0.5, 10.0]), "none").data
     array([0.125, 9.5  ])
     """
+    delta = checks.number("huber", "delta", delta)
     if not 0 < delta < np.inf:
-        raise ValueError(f"huber: delta: expected 0 < delta < inf, got {delta}")
+        raise ValueError(f"huber: delta: expected 0 < delta < inf, got {delta:g}")
 
     def value(e: Array) -> Array:
         near = np.minimum(np.abs(e), delta)

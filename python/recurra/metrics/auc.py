@@ -6,6 +6,7 @@ import numpy as np
 
 from recurra import checks
 from recurra.data import Batch
+from recurra.losses.reduction import as_weights
 from recurra.metrics.base import Metric
 from recurra.metrics.confusion import integers
 from recurra.metrics.counted import Values, array_of, counted
@@ -25,8 +26,8 @@ def auc(outputs: Any, targets: Any, weights: Any = None) -> float:
     >>> auc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])
     0.75
     """
-    scores, truth = array_of(outputs), array_of(targets)
-    factors = np.ones(truth.shape) if weights is None else np.asarray(weights, np.float64)
+    scores, truth = array_of("auc", "outputs", outputs), array_of("auc", "targets", targets)
+    factors = np.ones(truth.shape) if weights is None else as_weights("auc", "weights", weights)
     checks.shape("auc", "weights", factors, "of the targets", truth.shape)
     if scores.shape == truth.shape:
         labels = checks.index_array("auc", "targets", integers(truth), 2)

@@ -6,6 +6,7 @@ import numpy as np
 
 from recurra import checks
 from recurra.data import Batch
+from recurra.losses.reduction import as_weights
 from recurra.metrics.counted import Values, counted
 
 __all__ = ["MeanMetric", "Metric", "weighted_mean"]
@@ -91,7 +92,9 @@ class MeanMetric(Metric):
 
 def weighted_mean(operation: str, values: Values, weights: Any) -> float:
     """The mean of `values`, weighted; NaN without any."""
-    factors = np.ones(values.shape) if weights is None else np.asarray(weights, np.float64)
+    factors = (
+        np.ones(values.shape) if weights is None else as_weights(operation, "weights", weights)
+    )
     checks.shape(operation, "weights", factors, "of the targets", values.shape)
     total = float(factors.sum())
     return float(np.sum(values * factors, dtype=np.float64)) / total if total else float("nan")

@@ -37,7 +37,7 @@ def accuracy(outputs: Any, targets: Any, weights: Any = None) -> float:
     >>> accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1])
     0.5
     """
-    truth = array_of(targets)
+    truth = array_of("accuracy", "targets", targets)
     hits = predicted_labels("accuracy", outputs, truth) == truth
     return weighted_mean("accuracy", hits, weights)
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recurra import checks
+from recurra.losses.reduction import as_weights
 from recurra.metrics.counted import Values, array_of
 
 __all__ = [
@@ -26,7 +27,7 @@ def predicted_labels(operation: str, outputs: Any, targets: Values) -> Values:
     Scores (..., C) mean the largest, the first of equal ones; one real number for each target
     means class 1 where it is above 0, as a logit; integers and truth values are labels.
     """
-    array = array_of(outputs)
+    array = array_of(operation, "outputs", outputs)
     if array.ndim == targets.ndim + 1 and array.shape[:-1] == targets.shape and array.shape[-1]:
         labels: Values = array.argmax(-1)
         return labels
@@ -54,13 +55,18 @@ def confusion_matrix(
            [0, 1, 1]])
     """
     operation = "confusion_matrix"
-    truth = array_of(targets)
-    labels = predicted_labels(operation, outputs, truth)
-    scored = array_of(outputs).shape[-1] if array_of(outputs).ndim > truth.ndim else 0
-    classes = num_classes or max(scored, 1 + _largest(labels), 1 + _largest(truth))
+    found, truth = (
+        array_of(operation, *each) for each in (("outputs", outputs), ("targets", targets))
+    )
+    labels = predicted_labels(operation, found, truth)
+    if num_classes is None:
+        scored = found.shape[-1] if found.ndim > truth.ndim else 0
+        classes = max(scored, 1 + _largest(labels), 1 + _largest(truth))
+    else:
+        classes = checks.size(operation, "num_classes", num_classes)
     i = checks.index_array(operation, "targets", integers(truth), classes).ravel()
     j = checks.index_array(operation, "outputs", integers(labels), classes).ravel()
-    factors = None if weights is None else np.asarray(weights, np.float64)
+    factors = None if weights is None else as_weights(operation, "weights", weights)
     if factors is not None:
         checks.shape(operation, "weights", factors, "of the targets", truth.shape)
         factors = factors.ravel()
@@ -114,7 +120,9 @@ def _ratio(a: Any, b: Any) -> Values:
 
 
 def _largest(labels: Values) -> int:
-    return int(labels.max()) if labels.size else 0
+    """The largest label; one that is none is left to be refused."""
+    largest = labels.max() if labels.size else 0
+    return int(largest) if np.isfinite(largest) else 0
 
 
 def integers(labels: Values) -> Values:

@@ -5,17 +5,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recurra import checks
 from recurra.autograd import Tensor
 from recurra.data import Batch
+from recurra.losses.reduction import as_weights
 
 __all__ = ["array_of", "counted", "target_weights", "total_weight", "valid_steps"]
 
 Values = NDArray[Any]
 
 
-def array_of(value: Any) -> Values:
-    """The values of a tensor, or `value` as an array."""
-    return value.data if isinstance(value, Tensor) else np.asarray(value)
+def array_of(operation: str, argument: str, value: Any) -> Values:
+    """The values of a tensor, or `value` as an array: real numbers or truth values."""
+    if isinstance(value, Tensor):
+        return value.data
+    array = checks.array(operation, argument, value)
+    if array.dtype.kind not in "biuf" and array.size:
+        raise TypeError(f"{operation}: {argument}: expected real numbers, got {array.dtype}")
+    return array
 
 
 def valid_steps(batch: Batch) -> NDArray[np.bool_] | None:
@@ -69,7 +76,8 @@ def counted(operation: str, outputs: Any, batch: Batch) -> tuple[Values, Values,
             f"{operation}: outputs and targets: expected one array each, got a tuple; subclass "
             "the metric and choose in `update`"
         )
-    found, targets = array_of(outputs), array_of(batch.targets)
+    found = array_of(operation, "outputs", outputs)
+    targets = array_of(operation, "targets", batch.targets)
     weights = _spread(operation, batch.weights, targets)
     steps = valid_steps(batch)
     if steps is None:
@@ -86,7 +94,7 @@ def _spread(operation: str, weights: Any, targets: Values) -> Values | None:
     """Weights (B,) or (B, T) for every element of the targets."""
     if weights is None:
         return None
-    array = np.asarray(weights)
+    array = as_weights(operation, "weights", weights)
     if array.shape != targets.shape[: array.ndim]:
         raise ValueError(
             f"{operation}: weights: expected the first axes of the targets {targets.shape}, "

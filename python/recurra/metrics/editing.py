@@ -76,6 +76,7 @@ class EditDistance(Metric):
         predicted: Callable[[Any, Batch], Sequences] | None = None,
         reference: Callable[[Batch], Sequences] | None = None,
     ) -> None:
+        self._refuse_others(predicted=predicted, reference=reference)
         self.predicted = predicted or _best_labels
         self.reference = reference or (lambda batch: _cut(batch.targets, batch))
         super().__init__()
@@ -93,6 +94,12 @@ class EditDistance(Metric):
             self.edits += edit_distance(x, y)
             self.items += len(y)
         self.sequences += len(wanted)
+
+    def _refuse_others(self, **given: object) -> None:
+        for name, value in given.items():
+            if value is not None and not callable(value):
+                kind, got = type(self).__name__, type(value).__name__
+                raise TypeError(f"{kind}: {name}: expected a function, got {got}")
 
     def split(self, sequence: Any) -> Any:
         """The items to compare."""
@@ -126,7 +133,7 @@ def refuse_weights(operation: str, batch: Batch) -> None:
 def _best_labels(outputs: Any, batch: Batch) -> Sequences:
     if isinstance(outputs, list):
         return outputs
-    array = array_of(outputs)
+    array = array_of("EditDistance", "outputs", outputs)
     return _cut(array.argmax(-1) if array.ndim == 3 else array, batch)
 
 

@@ -21,7 +21,7 @@ __all__ = [
 
 def log_softmax(logits: Any) -> Values:
     """The logarithm of softmax over the last axis, in float64."""
-    values = array_of(logits).astype(np.float64)
+    values = array_of("log_softmax", "logits", logits).astype(np.float64)
     values = values - values.max(-1, keepdims=True)
     logarithms: Values = values - np.log(np.exp(values).sum(-1, keepdims=True))
     return logarithms
@@ -29,10 +29,12 @@ def log_softmax(logits: Any) -> Values:
 
 def surprise(operation: str, logits: Any, targets: Any) -> Values:
     """Minus the logarithm of the probability of each target (...), in nats, by logits (..., C)."""
-    array = array_of(logits)
+    array = array_of(operation, "outputs", logits)
     if not array.ndim or not array.shape[-1]:
         raise ValueError(f"{operation}: outputs: expected logits (..., C), got {array.shape}")
-    index = checks.index_array(operation, "targets", array_of(targets), array.shape[-1])
+    index = checks.index_array(
+        operation, "targets", array_of(operation, "targets", targets), array.shape[-1]
+    )
     if index.shape != array.shape[:-1]:
         raise ValueError(
             f"{operation}: targets: expected shape {array.shape[:-1]} for outputs {array.shape}, "

@@ -150,14 +150,15 @@ def _mean(operation: str, formula: Formula, outputs: Any, targets: Any, weights:
 
 
 def _of(operation: str, formula: Formula, outputs: Any, targets: Any) -> Values:
-    y, t = array_of(outputs).astype(np.float64), array_of(targets).astype(np.float64)
+    y = array_of(operation, "outputs", outputs).astype(np.float64)
+    t = array_of(operation, "targets", targets).astype(np.float64)
     checks.shape(operation, "outputs", y, "of the targets", t.shape)
     return formula(y, t)
 
 
 def _naive_error(operation: str, training: Any, season: int) -> float:
     checks.size(operation, "season", season)
-    history = np.asarray(training, np.float64)
+    history = array_of(operation, "training", training).astype(np.float64)
     if not history.ndim or history.shape[-1] <= season or not history.size:
         raise ValueError(
             f"{operation}: training: expected shape (..., T) with T > season = {season}, "

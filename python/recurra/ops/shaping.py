@@ -1,26 +1,35 @@
 """Operations that move elements without changing them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from recurra.autograd import Operand, Tensor, as_tensor, fused_node, node
 from recurra.ops.arithmetic import operands, sum_to
+from recurra.ops.reductions import checked_axis
 from recurra.results import Array
 
 
-def reshape(x: Tensor, shape: int | tuple[int, ...]) -> Tensor:
+def reshape(x: Operand, shape: int | tuple[int, ...]) -> Tensor:
     """The elements in the same order under another shape; one length may be -1.
 
     >>> from recurra import Tensor, ops
     >>> ops.reshape(Tensor([[1.0, 2.0], [3.0, 4.0]]), (-1,)).data
     array([1., 2., 3., 4.])
     """
-    return node("reshape", x.data.reshape(shape), (x, lambda g: g.reshape(x.shape)))
+    x = as_tensor("reshape", "x", x)
+    try:
+        y = x.data.reshape(shape)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"reshape: shape: expected one of {x.size} elements as {x.shape} has, got {shape!r}"
+        ) from None
+    return node("reshape", y, (x, lambda g: g.reshape(x.shape)))
 
 
-def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
+def transpose(x: Operand, axes: Sequence[int] | None = None) -> Tensor:
     """The axes in another order; None reverses them.
 
     >>> import numpy as np
@@ -28,11 +37,16 @@ def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
     >>> ops.transpose(Tensor(np.ones((2, 3, 4))), (1, 0, 2)).shape
     (3, 2, 4)
     """
+    x = as_tensor("transpose", "x", x)
+    if axes is not None and not _are_all_axes(axes, x.ndim):
+        raise ValueError(
+            f"transpose: axes: expected each axis of shape {x.shape} once, got {axes!r}"
+        )
     back = None if axes is None else np.argsort([axis % x.ndim for axis in axes])
     return node("transpose", x.data.transpose(axes), (x, lambda g: g.transpose(back)))
 
 
-def getitem(x: Tensor, index: Any) -> Tensor:
+def getitem(x: Operand, index: Any) -> Tensor:
     """x[index] with what NumPy takes: integers, slices, ..., None, integer and boolean arrays.
 
     An element taken twice gets both gradients.
@@ -44,6 +58,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     >>> x.grad
     array([2., 0., 1.])
     """
+    x = as_tensor("getitem", "x", x)
     parts = index if isinstance(index, tuple) else (index,)
     # A private copy: the caller may fill the same index array again before backward.
     parts = tuple(np.array(p) if isinstance(p, np.ndarray | list) else p for p in parts)
@@ -66,9 +81,11 @@ def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     >>> ops.concatenate([Tensor([1.0]), Tensor([2.0, 3.0])]).data
     array([1., 2., 3.])
     """
-    parts = [as_tensor("concatenate", f"tensors[{i}]", part) for i, part in enumerate(tensors)]
-    ends = np.cumsum([part.shape[axis] for part in parts])[:-1]
-    y = np.concatenate([part.data for part in parts], axis)
+    parts = _parts("concatenate", tensors)
+    axis = checked_axis("concatenate", axis, parts[0].ndim)
+    ends = np.cumsum([part.shape[axis] for part in parts if part.ndim == parts[0].ndim])[:-1]
+    with _agreeing("concatenate", f"shapes that differ along axis {axis} alone", parts):
+        y = np.concatenate([part.data for part in parts], axis)
     return fused_node("concatenate", (y,), parts, lambda g: np.split(g, ends, axis))[0]
 
 
@@ -80,8 +97,10 @@ def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     array([[1., 3.],
            [2., 4.]])
     """
-    parts = [as_tensor("stack", f"tensors[{i}]", part) for i, part in enumerate(tensors)]
-    y = np.stack([part.data for part in parts], axis)
+    parts = _parts("stack", tensors)
+    axis = checked_axis("stack", axis, parts[0].ndim + 1)
+    with _agreeing("stack", "one shape", parts):
+        y = np.stack([part.data for part in parts], axis)
     return fused_node("stack", (y,), parts, lambda g: list(np.moveaxis(g, axis, 0)))[0]
 
 
@@ -103,3 +122,30 @@ def where(condition: object, a: Operand, b: Operand) -> Tensor:
         (a, lambda g: sum_to(np.where(mask, g, 0), a.shape)),
         (b, lambda g: sum_to(np.where(mask, 0, g), b.shape)),
     )
+
+
+def _are_all_axes(axes: object, ndim: int) -> bool:
+    if not isinstance(axes, Sequence) or not all(isinstance(i, int | np.integer) for i in axes):
+        return False
+    is_within = all(-ndim <= i < ndim for i in axes)
+    return is_within and sorted(i % ndim for i in axes) == list(range(ndim))
+
+
+def _parts(operation: str, tensors: object) -> list[Tensor]:
+    """At least one tensor; numbers and arrays as constants."""
+    if isinstance(tensors, Tensor) or not isinstance(tensors, Iterable):
+        got = type(tensors).__name__
+        raise TypeError(f"{operation}: tensors: expected a list of tensors, got {got}")
+    parts = [as_tensor(operation, f"tensors[{i}]", part) for i, part in enumerate(tensors)]
+    if not parts:
+        raise ValueError(f"{operation}: tensors: expected at least one, got none")
+    return parts
+
+
+@contextmanager
+def _agreeing(operation: str, wanted: str, parts: list[Tensor]) -> Iterator[None]:
+    try:
+        yield
+    except ValueError:
+        shapes = ", ".join(str(part.shape) for part in parts)
+        raise ValueError(f"{operation}: tensors: expected {wanted}, got {shapes}") from None

@@ -52,12 +52,15 @@ def named(
     return dict(pairs)
 
 
-def _items(operation: str, params: Iterable[Any], argument: str = "params") -> list[Any]:
+def _items(operation: str, params: object, argument: str = "params") -> list[Any]:
     if isinstance(params, Tensor):
         raise TypeError(f"{operation}: {argument}: expected an iterable of tensors, got one tensor")
     if isinstance(params, Mapping):
         got = type(params).__name__
         raise TypeError(f"{operation}: {argument}: expected a list of tensors, got a {got}")
+    if not isinstance(params, Iterable):
+        got = type(params).__name__
+        raise TypeError(f"{operation}: {argument}: expected an iterable of tensors, got {got}")
     return list(params)
 
 

@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
-import numpy as np
-
 from recurra import checks
 from recurra.autograd import Tensor
 
@@ -42,12 +40,9 @@ class Setting(Generic[V]):
 
     def checked(self, operation: str, value: Any) -> float | bool:
         argument = self.argument or self.name
-        if self.kind is not bool:
-            return checks.within(operation, argument, value, 0, self.high)
-        if not isinstance(value, bool | np.bool_):
-            got = type(value).__name__
-            raise TypeError(f"{operation}: {argument}: expected True or False, got {got}")
-        return bool(value)
+        if self.kind is bool:
+            return checks.flag(operation, argument, value)
+        return checks.within(operation, argument, value, 0, self.high)
 
     @overload
     def __get__(self, optimizer: None, owner: type) -> Self: ...

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from recurra import checks
 from recurra.optim.base import Optimizer
 from recurra.optim.settings import Group
 from recurra.optim.state import Arrays, as_arrays, form_faults, refuse, value_faults
@@ -112,14 +113,15 @@ def per_group(
 ) -> list[float]:
     """One finite number from 0 on for each group, from one for all or a sequence."""
     groups = len(optimizer.param_groups)
-    values = list(value) if isinstance(value, Sequence) else [value] * groups
+    given = list(value) if isinstance(value, Sequence) else [value] * groups
+    values = [checks.number(operation, argument, v) for v in given]
     if len(values) != groups:
         raise ValueError(f"{operation}: {argument}: expected {groups} numbers, got {len(values)}")
     if faults := [*_not_rates(values)]:
         raise ValueError(
             f"{operation}: {argument}: expected finite numbers from 0 on, got {faults[0]}"
         )
-    return [float(v) for v in values]
+    return values
 
 
 def _not_rates(values: Sequence[float]) -> Iterator[float]:

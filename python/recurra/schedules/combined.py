@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from recurra import checks
 from recurra.optim.base import Optimizer
 from recurra.optim.state import Arrays
 from recurra.schedules.base import Schedule
@@ -15,8 +16,8 @@ class _Combined(Schedule):
     """Its parts are asked for their rates, never stepped; their count stays 0."""
 
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[Schedule]) -> None:
-        self.schedulers = list(schedulers)
         name = type(self).__name__
+        self.schedulers = checks.items(name, "schedulers", schedulers, "schedules")
         if not self.schedulers:
             raise ValueError(f"{name}: schedulers: expected at least one, got none")
         for i, part in enumerate(self.schedulers):
@@ -58,6 +59,7 @@ class SequentialLR(_Combined):
         self, optimizer: Optimizer, schedulers: Sequence[Schedule], milestones: Sequence[int]
     ) -> None:
         self.milestones = ascending("SequentialLR", milestones)
+        schedulers = checks.items("SequentialLR", "schedulers", schedulers, "schedules")
         if len(self.milestones) != len(schedulers) - 1:
             raise ValueError(
                 f"SequentialLR: milestones: expected one less than schedules, "

@@ -218,7 +218,10 @@ class LambdaLR(Schedule):
         factor: Callable[[int], float] | Sequence[Callable[[int], float]],
     ) -> None:
         groups = len(an_optimizer("LambdaLR", optimizer).param_groups)
-        self.factors = [factor] * groups if callable(factor) else list(factor)
+        given = [factor] * groups if callable(factor) else factor
+        self.factors: list[Callable[[int], float]] = checks.items(
+            "LambdaLR", "factor", given, "functions"
+        )
         if len(self.factors) != groups:
             got = len(self.factors)
             raise ValueError(f"LambdaLR: factor: expected {groups} functions, got {got}")
@@ -230,7 +233,8 @@ class LambdaLR(Schedule):
 
 def ascending(operation: str, milestones: Sequence[int]) -> list[int]:
     """Milestones: counts from 1 on, in ascending order."""
-    checked = [checks.size(operation, "milestones", m) for m in milestones]
+    given = checks.items(operation, "milestones", milestones, "numbers of steps")
+    checked = [checks.size(operation, "milestones", m) for m in given]
     if checked != sorted(checked):
         raise ValueError(f"{operation}: milestones: expected an ascending order, got {checked}")
     return checked

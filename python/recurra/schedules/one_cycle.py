@@ -66,18 +66,20 @@ class OneCycleLR(Schedule):
     ) -> None:
         name = "OneCycleLR"
         self.total_steps = _total(total_steps, epochs, steps_per_epoch)
+        pct_start = checks.number(name, "pct_start", pct_start)
         if not 0 <= pct_start <= 1:
             raise ValueError(f"{name}: pct_start: expected 0 <= pct_start <= 1, got {pct_start}")
-        self.pct_start = float(pct_start)
+        self.pct_start = pct_start
         checks.one_of(name, "anneal_strategy", anneal_strategy, ("cos", "linear"))
         self.is_linear = anneal_strategy == "linear"
         self.max_lrs = per_group(name, "max_lr", max_lr, an_optimizer(name, optimizer))
-        self.div_factor = _positive("div_factor", div_factor)
-        self.final_div_factor = _positive("final_div_factor", final_div_factor)
+        self.div_factor = checks.positive(name, "div_factor", div_factor)
+        self.final_div_factor = checks.positive(name, "final_div_factor", final_div_factor)
         self.base_momenta = per_group(name, "base_momentum", base_momentum, optimizer)
         self.max_momenta = per_group(name, "max_momentum", max_momentum, optimizer)
-        self.cycle_momentum, self.three_phase = bool(cycle_momentum), bool(three_phase)
-        if cycle_momentum:
+        self.cycle_momentum = checks.flag(name, "cycle_momentum", cycle_momentum)
+        self.three_phase = checks.flag(name, "three_phase", three_phase)
+        if self.cycle_momentum:
             _check_momentum(optimizer)
         self._phases = self._make_phases()
         super().__init__(optimizer)
@@ -125,6 +127,10 @@ class OneCycleLR(Schedule):
 
 def _total(total_steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
     if total_steps is not None:
+        if epochs is not None or steps_per_epoch is not None:
+            raise ValueError(
+                "OneCycleLR: total_steps: expected it, or epochs and steps_per_epoch, got both"
+            )
         return checks.size("OneCycleLR", "total_steps", total_steps)
     if epochs is None or steps_per_epoch is None:
         raise ValueError(
@@ -132,12 +138,6 @@ def _total(total_steps: int | None, epochs: int | None, steps_per_epoch: int | N
         )
     steps = checks.size("OneCycleLR", "steps_per_epoch", steps_per_epoch)
     return checks.size("OneCycleLR", "epochs", epochs) * steps
-
-
-def _positive(argument: str, value: float) -> float:
-    if not 0 < value < float("inf"):
-        raise ValueError(f"OneCycleLR: {argument}: expected a finite number above 0, got {value}")
-    return float(value)
 
 
 def _check_momentum(optimizer: Optimizer) -> None:

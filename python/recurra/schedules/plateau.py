@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from recurra import checks
+from recurra.autograd import Tensor
 from recurra.optim.base import Optimizer
 from recurra.optim.state import Arrays, as_arrays, form_faults, refuse, value_faults
 from recurra.schedules.base import an_optimizer, per_group
@@ -63,9 +64,13 @@ class ReduceLROnPlateau:
         """The best metric so far."""
         self.count = self.bad = self.cooling = 0
 
-    def step(self, metric: float) -> None:
+    def step(self, metric: float | Tensor) -> None:
         """Take in a metric; reduce the rates if it is time."""
-        value = float(metric)
+        value = checks.number(
+            "ReduceLROnPlateau.step",
+            "metric",
+            metric.item() if isinstance(metric, Tensor) else metric,
+        )
         if len(self.min_lrs) != len(self.optimizer.param_groups):
             raise ValueError(
                 f"ReduceLROnPlateau.step: optimizer: expected {len(self.min_lrs)} groups as when "

@@ -56,10 +56,10 @@ class Checkpoints(Callback):
         monitor: str | None = None,
         mode: str = "min",
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = checks.path("Checkpoints", "folder", folder)
         self.every = every if every is None else checks.size("Checkpoints", "every", every)
         self.keep = keep if keep is None else checks.size("Checkpoints", "keep", keep)
-        self.numbered = bool(numbered)
+        self.numbered = checks.flag("Checkpoints", "numbered", numbered)
         if (numbered and every is None) or (keep is not None and not numbered):
             needed, by = ("every", "numbered=True") if every is None else ("numbered=True", "keep")
             raise ValueError(f"Checkpoints: {by}: expected {needed} with it, got none")

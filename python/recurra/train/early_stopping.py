@@ -38,7 +38,7 @@ class EarlyStopping(Callback):
     ) -> None:
         self.patience = checks.size("EarlyStopping", "patience", patience)
         self.best = Best("EarlyStopping", monitor, mode, min_delta)
-        self.restore_best = bool(restore_best)
+        self.restore_best = checks.flag("EarlyStopping", "restore_best", restore_best)
         self.waited = 0
         self._weights: dict[str, Any] | None = None
 

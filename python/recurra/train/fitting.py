@@ -98,7 +98,11 @@ def fit(
     if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
         checkpoints = Checkpoints(checkpoints)
     _refuse_others(callbacks)
-    watching = [Progress()] if (is_watched() if progress is None else progress) else []
+    watching = (
+        [Progress()]
+        if (is_watched() if progress is None else checks.flag("fit", "progress", progress))
+        else []
+    )
     # The checkpoints come last: they keep what the others have seen.
     last = [checkpoints] if checkpoints is not None else []
     with rates_kept(an_optimizer("fit", optimizer)):
@@ -148,12 +152,21 @@ def evaluate(
 def named(metrics: Metrics) -> dict[str, Metric]:
     """Metrics by name: that of their class in small letters if they are given without."""
     if isinstance(metrics, Mapping):
+        _refuse_no_metrics(metrics.values())
         return dict(metrics)
-    pairs = [(_snake(type(metric).__name__), metric) for metric in metrics]
+    given = checks.items("fit", "metrics", metrics, "Metrics")
+    _refuse_no_metrics(given)
+    pairs = [(_snake(type(metric).__name__), metric) for metric in given]
     if len(dict(pairs)) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"fit: metrics: expected different classes, or a dict, got {names}")
     return dict(pairs)
+
+
+def _refuse_no_metrics(metrics: Iterable[object]) -> None:
+    for metric in metrics:
+        if not isinstance(metric, Metric):
+            raise TypeError(f"fit: metrics: expected Metrics, got {type(metric).__name__}")
 
 
 def _run(run: Run) -> None:
@@ -175,8 +188,8 @@ def _run(run: Run) -> None:
                 callback.on_fit_end(run)
 
 
-def _refuse_others(callbacks: Iterable[object]) -> None:
-    for callback in callbacks:
+def _refuse_others(callbacks: object) -> None:
+    for callback in checks.items("fit", "callbacks", callbacks, "Callbacks"):
         if not isinstance(callback, Callback):
             kind = type(callback).__name__
             raise TypeError(f"fit: callbacks: expected Callbacks, got {kind}")
@@ -215,7 +228,9 @@ def as_batches(argument: str, data: Any, batch_size: int, seed: int | None) -> B
     """
     if isinstance(data, tuple) and len(data) == 2 and not hasattr(data, "epoch"):
         with loop.noting(f"fit: {argument}"):
-            return Arrays(*data, batch_size, shuffle=seed is not None, seed=seed or 0)
+            return Arrays(
+                *data, batch_size, shuffle=seed is not None, seed=0 if seed is None else seed
+            )
     if not (hasattr(data, "epoch") and hasattr(data, "__len__")):
         raise TypeError(
             f"fit: {argument}: expected a pair of arrays, or batches with `epoch(number)` and a "
@@ -232,9 +247,10 @@ def _validation(data: Data, batch_size: int) -> Batches:
 
 
 def _positive(argument: str, value: float) -> float:
-    if not 0 < value < float("inf"):
+    found = checks.number("fit", argument, value)
+    if not 0 < found < float("inf"):
         raise ValueError(f"fit: {argument}: expected a number above 0, got {value}")
-    return float(value)
+    return found
 
 
 def _snake(name: str) -> str:

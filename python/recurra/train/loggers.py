@@ -7,7 +7,6 @@ import io
 import json
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
@@ -26,7 +25,7 @@ class _Logger(Callback):
     """Appends lines to a file; a training that goes on first drops what was written after it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = checks.path(type(self).__name__, "path", path)
         self._file: TextIO | None = None
 
     def on_fit_begin(self, run: Run) -> None:

@@ -62,6 +62,7 @@ def find_lr(
     >>> 1e-6 <= curve.suggestion <= 1, optimizer.lr
     (True, 0.001)
     """
+    low, high = (checks.number("find_lr", n, v) for n, v in (("low", low), ("high", high)))
     if not 0 < low < high < math.inf:
         raise ValueError(f"find_lr: low and high: expected 0 < low < high, got {low} and {high}")
     checks.size("find_lr", "steps", steps, 3)

@@ -16,7 +16,6 @@ import numpy as np
 from recurra import random
 from recurra.autograd import Tensor, no_grad
 from recurra.data import Batch
-from recurra.metrics.counted import array_of
 from recurra.module import Module
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ def _tensors(value: Any) -> Iterator[Any]:
 def _first_bad(*values: Any) -> str:
     """Which number is not finite and where, as "nan at (row, step, feature)"; "" if all are."""
     for value in values:
-        array = array_of(value)
+        array = value.data if isinstance(value, Tensor) else np.asarray(value)
         if array.dtype.kind == "f" and not (good := np.isfinite(array)).all():
             # By time: of a sequence (B, T, ...) the earliest step says where it began.
             places = np.argwhere(~good)

@@ -11,7 +11,6 @@ import os
 import secrets
 import struct
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from recurra import checks
@@ -42,7 +41,7 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, folder: str | os.PathLike[str], every: int | None = None) -> None:
-        self.folder = Path(folder)
+        self.folder = checks.path("TensorBoard", "folder", folder)
         self.every = every if every is None else checks.size("TensorBoard", "every", every)
         self._file: BinaryIO | None = None
 

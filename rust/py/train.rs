@@ -24,6 +24,7 @@ mod softmax;
 mod squared_error;
 
 use ndarray::{Dimension, Ix1, Ix2, IxDyn};
+use numpy::npyffi::NPY_ORDER;
 use numpy::{PyArray, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -87,7 +88,8 @@ fn flat<'py, T: Number>(
 ) -> PyResult<Bound<'py, PyArray<T, Ix2>>> {
     match array.cast::<PyArray<T, Ix2>>() {
         Ok(same) => Ok(same.clone()),
-        Err(_) => array.reshape(shape),
+        // NumPy's default here is the order in which the array lies in memory.
+        Err(_) => array.reshape_with_order(shape, NPY_ORDER::NPY_CORDER),
     }
 }
 

@@ -59,18 +59,13 @@ def linear(x: Operand, weight: Operand, bias: "Operand | None" = None) -> Tensor
     if bias is not None:
         bias = as_tensor("linear", "bias", bias, weight.dtype)
     x = as_tensor("linear", "x", x, weight.dtype)
-    a, w, needs_dx = _by_rows(x.data), weight.data, x.requires_grad
+    a, w, needs_dx = x.data, weight.data, x.requires_grad
     if a.shape[-1:] != w.shape[1:]:
         wanted = f"(..., I) = (..., {w.shape[1]})"
         raise ValueError(f"linear: x: expected shape {wanted}, got {a.shape}")
     y = _core.linear_forward(a, w, None if bias is None else bias.data)
 
     def backward(g: Array) -> Sequence[Array | None]:
-        return _core.linear_backward(a, w, _by_rows(g), needs_dx)
+        return _core.linear_backward(a, w, g, needs_dx)
 
     return fused_node("linear", (y,), (x, weight, bias), backward, is_fresh=True)[0]
-
-
-def _by_rows(a: Array) -> Array:
-    """`a` (..., I) for the core, which would read one in Fortran's order in that order."""
-    return np.ascontiguousarray(a) if a.ndim > 2 and a.flags.fnc else a

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from recurra import _core, checks, random
-from recurra.autograd import Tensor, any_requires_grad, fused_node
+from recurra.autograd import Tensor, any_requires_grad, core_node
 from recurra.layers import dropout as drop
 from recurra.module import Module, Parameter
 from recurra.packed import PackedLayer, refuse_two_directions
@@ -157,7 +157,7 @@ class Recurrent(Module):
             return core.backward(operation, saved, dy, dh_n, dc_n, needs_dx, None)
 
         outputs = (y, *stack.finals(h_n, c_n))
-        return fused_node(stack.name, outputs, parents, backward, is_fresh=True)
+        return core_node(stack.name, outputs, parents, backward)
 
     def _step_cell(self, i: int, x: Array, *state: Array) -> tuple[Array, ...]:
         new = self._cell.step(x, **self._arrays(i), **_named(state), **self._cell.options)

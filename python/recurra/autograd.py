@@ -33,6 +33,7 @@ the way. Gradients of gradients are not recorded.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -90,29 +91,66 @@ def fused_node(
     first = parents[0]
     assert first is not None
     dtype = first._array.dtype
-    sources: list[Source | None] = []
-    is_recorded = False
-    # Small models spend most of their time here: identity is asked before equality.
+    shapes: list[tuple[int, ...] | None] = []
     for parent in parents:
-        source = None
-        if parent is not None:
-            if parent._array.dtype is not dtype:
-                checks.float_array(name, "input", parent._array, dtype)
-            if parent.requires_grad:
-                is_recorded = True
-                source = parent._made_by or (parent, parent.version)
-        sources.append(source)
-    arrays: list[Array] = []
-    shapes: list[tuple[int, ...]] = []
+        # Small models spend their time here: identity is asked before equality.
+        if parent is not None and parent._array.dtype is not dtype:
+            checks.float_array(name, "input", parent._array, dtype)
+        shapes.append(None if parent is None else parent._array.shape)
     for output in outputs:
-        is_fit = type(output) is np.ndarray and output.dtype is dtype
-        array = output if is_fit else checks.float_array(name, "output", output, dtype)
-        arrays.append(array)
-        shapes.append(array.shape)
+        if type(output) is not np.ndarray or output.dtype is not dtype:
+            outputs = [checks.float_array(name, "output", each, dtype) for each in outputs]
+
+    def checked(*gradients: Array | None) -> Sequence[Array | None]:
+        found = backward(*gradients)
+        for i, (gradient, shape) in enumerate(zip(found, shapes, strict=True)):
+            if gradient is not None and shape is not None:
+                if gradient.shape != shape or gradient.dtype is not dtype:
+                    _refuse_gradient(name, i, gradient, shape, dtype)
+        return found
+
+    return tuple(core_node(name, outputs, parents, checked, is_fresh=is_fresh))
+
+
+def core_node(
+    name: str,
+    outputs: Sequence[Array],
+    parents: Sequence[Tensor | None],
+    backward: Backward,
+    *,
+    is_fresh: bool = True,
+) -> list[Tensor]:
+    """`fused_node` without checks: the core has made its own of what comes and goes."""
+    sources: list[Source | None] = []
+    nodes: list[Node] = []
+    is_recorded = False
+    for parent in parents:
+        if parent is None or not parent.requires_grad:
+            sources.append(None)
+            continue
+        is_recorded = True
+        made_by = parent._made_by
+        if made_by is None:
+            sources.append((parent, parent.version))
+        else:
+            sources.append(made_by)
+            nodes.append(made_by[0])
     if not (is_recorded and is_recording()):
-        return tuple([Tensor.made(array, None) for array in arrays])
-    made_by = Node(name, shapes, dtype, sources, backward, is_fresh)
-    return tuple([Tensor.made(array, (made_by, i)) for i, array in enumerate(arrays)])
+        return [Tensor.made(array, None) for array in outputs]
+    shapes = [array.shape for array in outputs]
+    made_by = Node(name, shapes, sources, nodes, backward, is_fresh)
+    return [Tensor.made(array, (made_by, i)) for i, array in enumerate(outputs)]
+
+
+def _refuse_gradient(
+    name: str, i: int, gradient: Array, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> None:
+    """Refuse a gradient of input `i` that has not its form."""
+    if gradient.shape != shape or gradient.dtype != dtype:
+        raise ValueError(
+            f"{name}: gradient of input {i}: expected {dtype} {shape}, "
+            f"got {gradient.dtype} {gradient.shape}"
+        )
 
 
 def node(name: str, value: object, *inputs: tuple[Tensor, Callable[[Array], Array]]) -> Tensor:

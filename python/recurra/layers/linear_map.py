@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from recurra import _core, checks, random
-from recurra.autograd import Operand, Tensor, as_tensor, fused_node
+from recurra.autograd import Operand, Tensor, as_tensor, core_node
 from recurra.module import Module, Parameter
 from recurra.results import Array
 
@@ -63,4 +63,4 @@ def linear(x: Operand, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     def backward(g: Array) -> Sequence[Array | None]:
         return _core.linear_backward(a, w, g, needs_dx)
 
-    return fused_node("linear", (y,), (x, weight, bias), backward, is_fresh=True)[0]
+    return core_node("linear", (y,), (x, weight, bias), backward)[0]

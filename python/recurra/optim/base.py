@@ -7,6 +7,7 @@ import numpy as np
 
 from recurra import checks
 from recurra.autograd import Tensor
+from recurra.graph import mark_update
 from recurra.optim.params import Grouped, grouped
 from recurra.optim.settings import Group, Setting, checked, settings_of
 from recurra.optim.state import Arrays, as_arrays, form_faults, refuse, value_faults
@@ -117,6 +118,7 @@ class Optimizer:
                     state[key] = number
         for parameter in parameters:
             parameter.version += 1
+        mark_update()
 
     def fresh_state(self, parameter: Tensor, settings: Mapping[str, Any]) -> State:
         """The state of a parameter before its first step."""

@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from recurra import checks
-from recurra.graph import Backward, Node, Source, is_recording, no_grad
+from recurra.graph import Backward, Node, Source, is_recording, mode, no_grad
 from recurra.results import Array
 from recurra.tensor import Axes, Operand, Tensor
 
@@ -91,25 +91,14 @@ def fused_node(
     first = parents[0]
     assert first is not None
     dtype = first._array.dtype
-    shapes: list[tuple[int, ...] | None] = []
+    # Small models spend their time here and below: identity is asked before equality.
     for parent in parents:
-        # Small models spend their time here: identity is asked before equality.
         if parent is not None and parent._array.dtype is not dtype:
             checks.float_array(name, "input", parent._array, dtype)
-        shapes.append(None if parent is None else parent._array.shape)
     for output in outputs:
         if type(output) is not np.ndarray or output.dtype is not dtype:
             outputs = [checks.float_array(name, "output", each, dtype) for each in outputs]
-
-    def checked(*gradients: Array | None) -> Sequence[Array | None]:
-        found = backward(*gradients)
-        for i, (gradient, shape) in enumerate(zip(found, shapes, strict=True)):
-            if gradient is not None and shape is not None:
-                if gradient.shape != shape or gradient.dtype is not dtype:
-                    _refuse_gradient(name, i, gradient, shape, dtype)
-        return found
-
-    return tuple(core_node(name, outputs, parents, checked, is_fresh=is_fresh))
+    return core_node(name, outputs, parents, backward, is_fresh=is_fresh, dtype=dtype)
 
 
 def core_node(
@@ -119,38 +108,31 @@ def core_node(
     backward: Backward,
     *,
     is_fresh: bool = True,
-) -> list[Tensor]:
-    """`fused_node` without checks: the core has made its own of what comes and goes."""
+    dtype: np.dtype[Any] | None = None,
+) -> tuple[Tensor, ...]:
+    """`fused_node` without checks: the core has made its own of what comes and goes.
+
+    With `dtype`, that of all inputs, the gradients are checked.
+    """
     sources: list[Source | None] = []
     nodes: list[Node] = []
     is_recorded = False
     for parent in parents:
-        if parent is None or not parent.requires_grad:
-            sources.append(None)
-            continue
-        is_recorded = True
-        made_by = parent._made_by
-        if made_by is None:
-            sources.append((parent, parent.version))
-        else:
-            sources.append(made_by)
-            nodes.append(made_by[0])
-    if not (is_recorded and is_recording()):
-        return [Tensor.made(array, None) for array in outputs]
+        source: Source | None = None
+        if parent is not None and parent.requires_grad:
+            is_recorded = True
+            made_by = parent._made_by
+            if made_by is None:
+                source = parent, parent.version
+            else:
+                source = made_by
+                nodes.append(made_by[0])
+        sources.append(source)
+    if not (is_recorded and mode.recording):
+        return tuple([Tensor.made(array, None) for array in outputs])
     shapes = [array.shape for array in outputs]
-    made_by = Node(name, shapes, sources, nodes, backward, is_fresh)
-    return [Tensor.made(array, (made_by, i)) for i, array in enumerate(outputs)]
-
-
-def _refuse_gradient(
-    name: str, i: int, gradient: Array, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> None:
-    """Refuse a gradient of input `i` that has not its form."""
-    if gradient.shape != shape or gradient.dtype != dtype:
-        raise ValueError(
-            f"{name}: gradient of input {i}: expected {dtype} {shape}, "
-            f"got {gradient.dtype} {gradient.shape}"
-        )
+    node = Node(name, shapes, dtype, sources, nodes, backward, is_fresh)
+    return tuple([Tensor.made(array, (node, i)) for i, array in enumerate(outputs)])
 
 
 def node(name: str, value: object, *inputs: tuple[Tensor, Callable[[Array], Array]]) -> Tensor:
@@ -170,7 +152,7 @@ def node(name: str, value: object, *inputs: tuple[Tensor, Callable[[Array], Arra
 
 def any_requires_grad(tensors: Iterable[Tensor | None]) -> bool:
     """Whether an operation on `tensors` is recorded now: what it saves is for nothing if not."""
-    if is_recording():
+    if mode.recording:
         for tensor in tensors:  # a loop: `any` over a generator takes three times as long
             if tensor is not None and tensor.requires_grad:
                 return True
@@ -182,8 +164,8 @@ def as_tensor(
 ) -> Tensor:
     """`value` as a tensor: a number takes `dtype`, an array or a tensor must have it already."""
     if isinstance(value, Tensor):
-        if dtype is not None and value.data.dtype is not dtype:
-            checks.float_array(operation, argument, value.data, dtype)
+        if dtype is not None and value._array.dtype is not dtype:
+            checks.float_array(operation, argument, value._array, dtype)
         return value
     if type(value) is np.ndarray and value.dtype is dtype:  # the usual case, without a detour
         return Tensor.made(value, None)

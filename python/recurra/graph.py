@@ -27,12 +27,12 @@ class _Mode(threading.local):
     recording = True
 
 
-_mode = _Mode()
+mode = _Mode()
 
 
 def is_recording() -> bool:
     """Whether operations in this thread record how to take gradients back (see `no_grad`)."""
-    return _mode.recording
+    return mode.recording
 
 
 class no_grad:  # noqa: N801 (reads as a verb where it is used)
@@ -57,11 +57,11 @@ class no_grad:  # noqa: N801 (reads as a verb where it is used)
         self._before: list[bool] = []
 
     def __enter__(self) -> None:
-        self._before.append(_mode.recording)
-        _mode.recording = False
+        self._before.append(mode.recording)
+        mode.recording = False
 
     def __exit__(self, *exception: object) -> None:
-        _mode.recording = self._before.pop()
+        mode.recording = self._before.pop()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         # The body of a generator or coroutine runs after the call returns: it would record.
@@ -93,12 +93,22 @@ def mark_update() -> None:
 class Node:
     """One operation: where its inputs came from, and how gradients of its outputs go back."""
 
-    __slots__ = ("backward", "is_fresh", "made_after", "name", "nodes", "shapes", "sources")
+    __slots__ = (
+        "backward",
+        "dtype",
+        "is_fresh",
+        "made_after",
+        "name",
+        "nodes",
+        "shapes",
+        "sources",
+    )
 
     def __init__(
         self,
         name: str,
         shapes: Sequence[tuple[int, ...]],
+        dtype: np.dtype[Any] | None,
         sources: Sequence[Source | None],
         nodes: Sequence[Node],
         backward: Backward,
@@ -106,11 +116,25 @@ class Node:
     ) -> None:
         self.name = name
         self.shapes = shapes  # of the outputs
+        self.dtype = dtype  # of all inputs, where gradients are to be checked
         self.sources = sources  # of the inputs, None for one that wants no gradient
         self.nodes = nodes  # those among the sources
         self.backward: Backward | None = backward
         self.is_fresh = is_fresh  # whether leaves may keep the gradients, and need no copies
         self.made_after = _updates.latest
+
+    def check(self, sources: Sequence[Source | None], gradients: Sequence[Array | None]) -> None:
+        """Refuse gradients that have not the form of the inputs from `sources`."""
+        for i, (source, gradient) in enumerate(zip(sources, gradients, strict=True)):
+            if source is None or gradient is None:
+                continue
+            origin, number = source
+            shape = origin.shapes[number] if isinstance(origin, Node) else origin._array.shape
+            if gradient.shape != shape or gradient.dtype != self.dtype:
+                raise ValueError(
+                    f"{self.name}: gradient of input {i}: expected {self.dtype} {shape}, "
+                    f"got {gradient.dtype} {gradient.shape}"
+                )
 
 
 def backpropagate(root: Source, gradient: Array) -> dict[Tensor, Array]:
@@ -138,11 +162,16 @@ def _give_back(
     node.backward, node.sources, node.nodes = None, (), ()
     if backward is None or gradients is None:
         return
+    found, dtype = backward(*gradients), node.dtype
     # Small models spend their time here: no call more than it takes for each input.
-    for source, back in zip(sources, backward(*gradients), strict=True):
+    for source, back in zip(sources, found, strict=True):
         if source is None or back is None:
             continue
         origin, number = source
+        if dtype is not None:
+            shape = origin.shapes[number] if isinstance(origin, Node) else origin._array.shape
+            if back.shape != shape or back.dtype is not dtype:  # the identity is asked first
+                node.check(sources, found)
         if isinstance(origin, Node):
             gradients = met.get(origin)
             if gradients is None:

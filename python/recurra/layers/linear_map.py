@@ -53,12 +53,13 @@ class Linear(Module):
 
 def linear(x: Operand, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (..., I) times the transpose of `weight` (O, I), plus `bias` (O,): (..., O)."""
-    x = as_tensor("linear", "x", x, weight.dtype)
-    a, w, needs_dx = x.data, weight.data, x.requires_grad
+    w = weight._array
+    x = as_tensor("linear", "x", x, w.dtype)
+    a, needs_dx = x._array, x.requires_grad
     if a.shape[-1:] != w.shape[1:]:
         wanted = f"(..., I) = (..., {w.shape[1]})"
         raise ValueError(f"linear: x: expected shape {wanted}, got {a.shape}")
-    y = _core.linear_forward(a, w, None if bias is None else bias.data)
+    y = _core.linear_forward(a, w, None if bias is None else bias._array)
 
     def backward(g: Array) -> Sequence[Array | None]:
         return _core.linear_backward(a, w, g, needs_dx)

@@ -7,7 +7,7 @@ import numpy as np
 
 from recurra.autograd import Tensor
 from recurra.graph import mark_update
-from recurra.optim.members import Members, State, Together, form, ready
+from recurra.optim.members import Members, State, Together, gathered, ready
 from recurra.optim.params import Grouped, grouped
 from recurra.optim.settings import Group, Setting, checked, settings_of
 from recurra.optim.state import Arrays, as_arrays, form_faults, refuse, value_faults
@@ -105,11 +105,8 @@ class Optimizer:
             self._state.get(name) or self.fresh_state(parameter, group.settings)
             for name, parameter in found.items()
         ]
-        parameters = list(found.values())
-        values = [p._array for p in parameters]
-        together = {key: [state[key] for state in states] for state in states[:1] for key in state}
-        grads = [p.grad for p in parameters if p.grad is not None]
-        return Members([*found], parameters, values, [*map(form, values)], together), grads
+        grads = [p.grad for p in found.values() if p.grad is not None]
+        return gathered(found, states), grads
 
     def _update(self, i: int, members: Members, grads: list[Array]) -> None:
         """One step of the parameters of a group."""

@@ -1,6 +1,6 @@
 """The parameters of a group that have gradients, as the updates take them: in lists."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, is_
 from typing import Any, TypeAlias
@@ -11,7 +11,7 @@ from recurra import checks
 from recurra.autograd import Tensor
 from recurra.results import Array
 
-__all__ = ["Members", "State", "Together", "form", "ready"]
+__all__ = ["Members", "State", "Together", "gathered", "ready"]
 
 State: TypeAlias = dict[str, Any]
 """The moments of a parameter and its "step", the number of updates."""
@@ -37,14 +37,22 @@ class Members:
         is_as_before = (
             len(grads) == count
             and {*map(type, grads)} == {np.ndarray}
-            and [*map(form, grads)] == self.forms
+            and [*map(_form, grads)] == self.forms
             and all(map(is_, [p._array for p in self.parameters], self.values))
             and all(map(_is_ready, self.values))
         )
         return grads if is_as_before else None
 
 
-form = attrgetter("dtype", "shape")
+def gathered(parameters: Mapping[str, Tensor], states: Sequence[State]) -> Members:
+    """Parameters by name and the state of each, which all have the same keys."""
+    values = [p._array for p in parameters.values()]
+    together = {key: [state[key] for state in states] for state in states[:1] for key in state}
+    forms = [*map(_form, values)]
+    return Members([*parameters], [*parameters.values()], values, forms, together)
+
+
+_form = attrgetter("dtype", "shape")
 _is_ready = attrgetter("flags.carray")
 
 

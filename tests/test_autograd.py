@@ -201,6 +201,24 @@ class TestBackward:
             loss.backward()
         assert y.grad is None
 
+    def test_an_update_of_another_leaf_is_no_matter(self) -> None:
+        x, other = leaf(2), leaf(3)
+        loss = x * x
+        other.mark_updated()
+        loss.backward()
+        np.testing.assert_array_equal(x.grad, [4])
+
+    def test_a_refused_graph_loses_nothing(self) -> None:
+        x, y = leaf(2), leaf(3)
+        used = x * x
+        used.backward()
+        fresh = y * y
+        with pytest.raises(RuntimeError, match="expected one that was not walked yet"):
+            (fresh * 2 + used).backward()
+        assert y.grad is None
+        fresh.backward()
+        np.testing.assert_array_equal(y.grad, [6])
+
     def test_what_needs_no_gradient_gets_none(self) -> None:
         x, c = leaf(2), Tensor([3.0])
         (x * c).backward()

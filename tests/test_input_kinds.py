@@ -9,7 +9,7 @@ import pytest
 
 from bits import arrays, assert_same_bits
 from cells import VARIANTS, Variant, backward, draw, draw_incoming, forward, step
-from recurra import functional
+from recurra import _core, functional
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
 
@@ -60,6 +60,11 @@ def field_of_a_record(a: np.ndarray) -> np.ndarray:
     records = np.zeros(a.shape, np.dtype([("tag", "u1"), ("value", a.dtype)]))
     records["value"] = a
     return records["value"]
+
+
+def odd_stride_of_one(a: np.ndarray) -> np.ndarray:
+    """Return a view of one more axis at first, whose stride is no multiple of an element."""
+    return np.lib.stride_tricks.as_strided(a, (1, *a.shape), (-7, *a.strides), writeable=False)
 
 
 class Convertible:
@@ -158,3 +163,14 @@ def test_results_are_new_contiguous_arrays() -> None:
         assert array.flags.c_contiguous
         assert array.flags.owndata
         assert array.flags.writeable
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_stride_of_an_axis_of_one_is_no_matter(dtype: type) -> None:
+    rng = np.random.default_rng(4)
+    x, w = (rng.standard_normal(shape).astype(dtype) for shape in ((5, 3), (4, 3)))
+    odd = odd_stride_of_one(x)
+    assert odd.flags.c_contiguous
+    found = _core.linear_forward_each(odd, w[None])
+    assert found.tobytes() == _core.linear_forward_each(x[None].copy(), w[None]).tobytes()
+    assert _core.grad_norm([odd]) == _core.grad_norm([x])

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from recurra import _core, checks, random
-from recurra.autograd import Tensor, any_requires_grad, fused_node
+from recurra.autograd import Tensor, any_requires_grad, core_node
 from recurra.layers import dropout as drop
 from recurra.module import Module, Parameter
 from recurra.packed import PackedLayer, refuse_two_directions
@@ -60,6 +61,9 @@ class Recurrent(Module):
 
     _core: Any = _core
     """What runs the cells: `recurra.inspect.watch` puts itself before it."""
+
+    _absent: None = None
+    """Stands for parameters that a cell has not."""
 
     def __init__(
         self,
@@ -137,10 +141,7 @@ class Recurrent(Module):
     ) -> tuple[Tensor, ...]:
         core, stack, operation = self._core, self._stack, self._cell.backward.__name__
         # In the order of the core's arguments and of the gradients that it returns.
-        parents: list[Tensor | None] = [x]
-        names = self._names_of[i].values()
-        parents += [None if name is None else getattr(self, name) for name in names]
-        parents += (*state, None, None)[:2]
+        parents: tuple[Tensor | None, ...] = (x, *self._weights_of[i](self), *state, None, None)[:8]
         arrays = [None if parent is None else parent._array for parent in parents]
         save, reverse = any_requires_grad(parents), i % stack.directions == 1
         memory = self.memory if save else "keep"
@@ -156,8 +157,7 @@ class Recurrent(Module):
                 dh_n, dc_n = None if dh_n is None else dh_n[0], None if dc_n is None else dc_n[0]
             return core.backward(operation, saved, dy, dh_n, dc_n, needs_dx, None)
 
-        outputs = (y, *stack.finals(h_n, c_n))
-        return fused_node(stack.name, outputs, parents, backward, is_fresh=True)
+        return core_node(stack.name, (y, *stack.finals(h_n, c_n)), parents, backward)
 
     def _step_cell(self, i: int, x: Array, *state: Array) -> tuple[Array, ...]:
         new = self._cell.step(x, **self._arrays(i), **_named(state), **self._cell.options)
@@ -166,23 +166,23 @@ class Recurrent(Module):
 
     def _parameters(self, i: int) -> dict[str, Parameter]:
         """The parameters of cell `i`, named as the arguments of `recurra.functional`."""
-        names = self._names_of[i].items()
-        return {argument: getattr(self, name) for argument, name in names if name is not None}
+        return {argument: getattr(self, name) for argument, name in self._names_of[i].items()}
 
     def _arrays(self, i: int) -> dict[str, Array]:
         return {name: parameter.data for name, parameter in self._parameters(i).items()}
 
     def _make_parameters(self) -> None:
         bound = 1 / math.sqrt(self.hidden_size)
-        self._names_of: list[dict[str, str | None]] = []
+        self._names_of: list[dict[str, str]] = []
+        self._weights_of: list[attrgetter[tuple[Parameter | None, ...]]] = []
         for i in range(self._stack.cells):
             shapes, tail = self._shapes(i), self._tail(i)
             for name, shape in shapes.items():
                 values = random.uniform(shape, -bound, bound, self.dtype)
                 setattr(self, name + tail, Parameter(values))
-            self._names_of.append(
-                {a: n + tail if n in shapes else None for a, n in PARAMETERS.items()}
-            )
+            names = {a: n + tail for a, n in PARAMETERS.items() if n in shapes}
+            self._names_of.append(names)
+            self._weights_of.append(attrgetter(*[names.get(a, "_absent") for a in PARAMETERS]))
 
     def _shapes(self, i: int) -> dict[str, tuple[int, ...]]:
         """The parameters of cell `i`, without their tail."""

@@ -33,12 +33,13 @@ the way. Gradients of gradients are not recorded.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from recurra import checks
-from recurra.graph import Backward, Node, Source, is_recording, no_grad
+from recurra.graph import Backward, Node, Source, is_recording, mode, no_grad
 from recurra.results import Array
 from recurra.tensor import Axes, Operand, Tensor
 
@@ -90,29 +91,48 @@ def fused_node(
     first = parents[0]
     assert first is not None
     dtype = first._array.dtype
-    sources: list[Source | None] = []
-    is_recorded = False
-    # Small models spend most of their time here: identity is asked before equality.
+    # Small models spend their time here and below: identity is asked before equality.
     for parent in parents:
-        source = None
-        if parent is not None:
-            if parent._array.dtype is not dtype:
-                checks.float_array(name, "input", parent._array, dtype)
-            if parent.requires_grad:
-                is_recorded = True
-                source = parent._made_by or (parent, parent.version)
-        sources.append(source)
-    arrays: list[Array] = []
-    shapes: list[tuple[int, ...]] = []
+        if parent is not None and parent._array.dtype is not dtype:
+            checks.float_array(name, "input", parent._array, dtype)
     for output in outputs:
-        is_fit = type(output) is np.ndarray and output.dtype is dtype
-        array = output if is_fit else checks.float_array(name, "output", output, dtype)
-        arrays.append(array)
-        shapes.append(array.shape)
-    if not (is_recorded and is_recording()):
-        return tuple([Tensor.made(array, None) for array in arrays])
-    made_by = Node(name, shapes, dtype, sources, backward, is_fresh)
-    return tuple([Tensor.made(array, (made_by, i)) for i, array in enumerate(arrays)])
+        if type(output) is not np.ndarray or output.dtype is not dtype:
+            outputs = [checks.float_array(name, "output", each, dtype) for each in outputs]
+    return core_node(name, outputs, parents, backward, is_fresh=is_fresh, dtype=dtype)
+
+
+def core_node(
+    name: str,
+    outputs: Sequence[Array],
+    parents: Sequence[Tensor | None],
+    backward: Backward,
+    *,
+    is_fresh: bool = True,
+    dtype: np.dtype[Any] | None = None,
+) -> tuple[Tensor, ...]:
+    """`fused_node` without checks: the core has made its own of what comes and goes.
+
+    With `dtype`, that of all inputs, the gradients are checked.
+    """
+    sources: list[Source | None] = []
+    nodes: list[Node] = []
+    is_recorded = False
+    for parent in parents:
+        source: Source | None = None
+        if parent is not None and parent.requires_grad:
+            is_recorded = True
+            made_by = parent._made_by
+            if made_by is None:
+                source = parent, parent.version
+            else:
+                source = made_by
+                nodes.append(made_by[0])
+        sources.append(source)
+    if not (is_recorded and mode.recording):
+        return tuple([Tensor.made(array, None) for array in outputs])
+    shapes = [array.shape for array in outputs]
+    node = Node(name, shapes, dtype, sources, nodes, backward, is_fresh)
+    return tuple([Tensor.made(array, (node, i)) for i, array in enumerate(outputs)])
 
 
 def node(name: str, value: object, *inputs: tuple[Tensor, Callable[[Array], Array]]) -> Tensor:
@@ -132,7 +152,7 @@ def node(name: str, value: object, *inputs: tuple[Tensor, Callable[[Array], Arra
 
 def any_requires_grad(tensors: Iterable[Tensor | None]) -> bool:
     """Whether an operation on `tensors` is recorded now: what it saves is for nothing if not."""
-    if is_recording():
+    if mode.recording:
         for tensor in tensors:  # a loop: `any` over a generator takes three times as long
             if tensor is not None and tensor.requires_grad:
                 return True
@@ -144,8 +164,8 @@ def as_tensor(
 ) -> Tensor:
     """`value` as a tensor: a number takes `dtype`, an array or a tensor must have it already."""
     if isinstance(value, Tensor):
-        if dtype is not None and value.data.dtype is not dtype:
-            checks.float_array(operation, argument, value.data, dtype)
+        if dtype is not None and value._array.dtype is not dtype:
+            checks.float_array(operation, argument, value._array, dtype)
         return value
     if type(value) is np.ndarray and value.dtype is dtype:  # the usual case, without a detour
         return Tensor.made(value, None)

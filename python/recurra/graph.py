@@ -27,12 +27,12 @@ class _Mode(threading.local):
     recording = True
 
 
-_mode = _Mode()
+mode = _Mode()
 
 
 def is_recording() -> bool:
     """Whether operations in this thread record how to take gradients back (see `no_grad`)."""
-    return _mode.recording
+    return mode.recording
 
 
 class no_grad:  # noqa: N801 (reads as a verb where it is used)
@@ -57,11 +57,11 @@ class no_grad:  # noqa: N801 (reads as a verb where it is used)
         self._before: list[bool] = []
 
     def __enter__(self) -> None:
-        self._before.append(_mode.recording)
-        _mode.recording = False
+        self._before.append(mode.recording)
+        mode.recording = False
 
     def __exit__(self, *exception: object) -> None:
-        _mode.recording = self._before.pop()
+        mode.recording = self._before.pop()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         # The body of a generator or coroutine runs after the call returns: it would record.
@@ -76,34 +76,65 @@ class no_grad:  # noqa: N801 (reads as a verb where it is used)
         return call
 
 
+class _Updates:
+    """`latest` is another object after every update of a leaf: the same one, no update between."""
+
+    latest = object()
+
+
+_updates = _Updates()
+
+
+def mark_update() -> None:
+    """Say that values of leaves were replaced."""
+    _updates.latest = object()
+
+
 class Node:
     """One operation: where its inputs came from, and how gradients of its outputs go back."""
 
-    __slots__ = ("backward", "dtype", "is_fresh", "name", "shapes", "sources")
+    __slots__ = (
+        "backward",
+        "dtype",
+        "is_fresh",
+        "made_after",
+        "name",
+        "nodes",
+        "shapes",
+        "sources",
+    )
 
     def __init__(
         self,
         name: str,
         shapes: Sequence[tuple[int, ...]],
-        dtype: np.dtype[Any],
+        dtype: np.dtype[Any] | None,
         sources: Sequence[Source | None],
+        nodes: Sequence[Node],
         backward: Backward,
         is_fresh: bool,
     ) -> None:
         self.name = name
         self.shapes = shapes  # of the outputs
-        self.dtype = dtype  # of all inputs and outputs
-        self.sources = sources
+        self.dtype = dtype  # of all inputs, where gradients are to be checked
+        self.sources = sources  # of the inputs, None for one that wants no gradient
+        self.nodes = nodes  # those among the sources
         self.backward: Backward | None = backward
         self.is_fresh = is_fresh  # whether leaves may keep the gradients, and need no copies
+        self.made_after = _updates.latest
 
-    def check(self, i: int, gradient: Array, shape: tuple[int, ...]) -> None:
-        """Refuse a gradient of input `i` that has not its form."""
-        if gradient.shape != shape or gradient.dtype != self.dtype:
-            raise ValueError(
-                f"{self.name}: gradient of input {i}: expected {self.dtype} {shape}, "
-                f"got {gradient.dtype} {gradient.shape}"
-            )
+    def check(self, sources: Sequence[Source | None], gradients: Sequence[Array | None]) -> None:
+        """Refuse gradients that have not the form of the inputs from `sources`."""
+        for i, (source, gradient) in enumerate(zip(sources, gradients, strict=True)):
+            if source is None or gradient is None:
+                continue
+            origin, number = source
+            shape = origin.shapes[number] if isinstance(origin, Node) else origin._array.shape
+            if gradient.shape != shape or gradient.dtype != self.dtype:
+                raise ValueError(
+                    f"{self.name}: gradient of input {i}: expected {self.dtype} {shape}, "
+                    f"got {gradient.dtype} {gradient.shape}"
+                )
 
 
 def backpropagate(root: Source, gradient: Array) -> dict[Tensor, Array]:
@@ -128,18 +159,19 @@ def _give_back(
 ) -> None:
     """Hand the gradients of a node's outputs on to its inputs; what it saved is freed."""
     gradients, backward, sources = met.pop(node, None), node.backward, node.sources
-    node.backward, node.sources = None, ()
+    node.backward, node.sources, node.nodes = None, (), ()
     if backward is None or gradients is None:
         return
+    found, dtype = backward(*gradients), node.dtype
     # Small models spend their time here: no call more than it takes for each input.
-    dtype = node.dtype
-    for i, (source, back) in enumerate(zip(sources, backward(*gradients), strict=True)):
+    for source, back in zip(sources, found, strict=True):
         if source is None or back is None:
             continue
         origin, number = source
-        shape = origin.shapes[number] if isinstance(origin, Node) else origin._array.shape
-        if back.shape != shape or back.dtype is not dtype:  # the identity is asked first
-            node.check(i, back, shape)
+        if dtype is not None:
+            shape = origin.shapes[number] if isinstance(origin, Node) else origin._array.shape
+            if back.shape != shape or back.dtype is not dtype:  # the identity is asked first
+                node.check(sources, found)
         if isinstance(origin, Node):
             gradients = met.get(origin)
             if gradients is None:
@@ -157,20 +189,17 @@ def _order(root: Node) -> list[Node]:
     finished: list[Node] = []
     is_finished: dict[Node, bool] = {}
     stack = [root]
+    latest = _updates.latest
     while stack:
         node = stack.pop()
         if node not in is_finished:
             if node.backward is None:
                 _refuse_used(node)
+            if node.made_after is not latest:
+                _refuse_updated(node)
             is_finished[node] = False
             stack.append(node)  # and met again when all below it are finished
-            for source in node.sources:
-                if source is not None:
-                    origin, version = source
-                    if isinstance(origin, Node):
-                        stack.append(origin)
-                    elif origin.version != version:
-                        _refuse_updated(origin)
+            stack += node.nodes
         elif not is_finished[node]:
             is_finished[node] = True
             finished.append(node)
@@ -185,8 +214,11 @@ def _refuse_used(node: Node) -> None:
     )
 
 
-def _refuse_updated(leaf: Tensor) -> None:
-    raise RuntimeError(
-        f"backward: graph: expected a leaf of shape {leaf.shape} as the forward pass used it, "
-        "got one updated since; call backward before the optimizer's step"
-    )
+def _refuse_updated(node: Node) -> None:
+    """Refuse a node that has used older values of a leaf."""
+    for origin, version in filter(None, node.sources):
+        if not isinstance(origin, Node) and origin.version != version:
+            raise RuntimeError(
+                f"backward: graph: expected a leaf of shape {origin.shape} as the forward pass "
+                "used it, got one updated since; call backward before the optimizer's step"
+            )

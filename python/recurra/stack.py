@@ -64,6 +64,9 @@ class Stack:
         """
         x = self._read_x(kind, x, letters)
         states = self._split(kind, state, x.shape[0])
+        if self.cells == 1:  # the usual case, without a detour
+            x, *final = cell(0, x, *states[0])
+            return x, final[0] if len(final) == 1 else tuple(final)
         finals = []
         for first in range(0, self.cells, self.directions):
             x = between(x) if between and first else x
@@ -98,10 +101,7 @@ class Stack:
         return [tuple(part[i] for part in read) for i in range(self.cells)]
 
     def _join(self, kind: Kind, finals: Sequence[Sequence[Any]]) -> Any:
-        if len(finals) == 1:
-            parts = finals[0]
-        else:
-            parts = [kind.stack(part) for part in zip(*finals, strict=True)]
+        parts = [kind.stack(part) for part in zip(*finals, strict=True)]
         return parts[0] if len(self.widths) == 1 else tuple(parts)
 
     def finals(self, *states: Array | None) -> list[Array]:

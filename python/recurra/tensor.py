@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import recurra  # recurra.ops is built on Tensor: it is looked up when an operator runs
 from recurra import checks
-from recurra.graph import Node, Source, backpropagate
+from recurra.graph import Node, Source, backpropagate, mark_update
 from recurra.results import Array
 
 __all__ = ["Axes", "Operand", "Tensor"]
@@ -91,6 +91,7 @@ class Tensor:
     def mark_updated(self) -> None:
         """Say that `data` was written in place, so that a graph made before is refused."""
         self.version += 1
+        mark_update()
 
     @property
     def shape(self) -> tuple[int, ...]:

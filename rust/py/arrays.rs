@@ -1,7 +1,10 @@
 //! From Python objects to array views and back.
 
 use ndarray::{ArrayView, ArrayViewD, ArrayViewMut, Axis, Dimension, IntoDimension};
-use numpy::npyffi::PY_ARRAY_API;
+use numpy::npyffi::{
+    _PyArray_GET_ITEM_DATA, _PyDataType_GET_ITEM_DATA, NPY_ARRAY_ALIGNED, NPY_ARRAY_C_CONTIGUOUS,
+    NPY_TYPES, PY_ARRAY_API,
+};
 use numpy::{
     Element as NumpyElement, PyArray, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods,
     PyUntypedArray, PyUntypedArrayMethods, dtype,
@@ -15,9 +18,15 @@ use crate::error::Error;
 use crate::simd::Element;
 
 /// An element that NumPy knows as well.
-pub(super) trait Number: Element + NumpyElement {}
-impl Number for f32 {}
-impl Number for f64 {}
+pub(super) trait Number: Element + NumpyElement {
+    const TYPE: NPY_TYPES;
+}
+impl Number for f32 {
+    const TYPE: NPY_TYPES = NPY_TYPES::NPY_FLOAT;
+}
+impl Number for f64 {
+    const TYPE: NPY_TYPES = NPY_TYPES::NPY_DOUBLE;
+}
 
 /// The two precisions.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,11 +58,50 @@ pub(super) fn class(object: &Bound<'_, PyAny>) -> String {
     object.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string())
 }
 
+/// What an array says of its memory. Small models spend their time in reading arguments: this takes
+/// no reference to the dtype and asks NumPy nothing.
+#[derive(Clone, Copy)]
+struct Form {
+    flags: i32,
+    number: i32,
+    /// Whether the byte order is surely the machine's.
+    is_native: bool,
+}
+
+/// An array with these flags can be viewed as it is. (Where an axis has one element its stride may
+/// be anything, and is not used.)
+const USUAL: i32 = NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED;
+
+impl Form {
+    fn of(array: &Bound<'_, PyUntypedArray>) -> Self {
+        // SAFETY: the interpreter is attached, and a live array has a live dtype.
+        unsafe {
+            let fields = _PyArray_GET_ITEM_DATA(array.as_array_ptr());
+            let dtype = _PyDataType_GET_ITEM_DATA((*fields).descr);
+            let is_native = matches!((*dtype).byteorder as u8, b'=' | b'|');
+            Self { flags: (*fields).flags, number: (*dtype).type_num, is_native }
+        }
+    }
+
+    /// Whether the elements are surely `T`.
+    fn holds<T: Number>(self) -> bool {
+        self.is_native && self.number == T::TYPE as i32
+    }
+}
+
 /// `object` as an array: itself, or what NumPy makes of it; aligned and in native byte order.
 pub(super) fn array<'py>(
     object: &Bound<'py, PyAny>, name: Name,
 ) -> PyResult<Bound<'py, PyUntypedArray>> {
     let py = object.py();
+    if object.is_exact_instance_of::<PyUntypedArray>() {
+        // SAFETY: it is one.
+        let array = unsafe { object.cast_unchecked::<PyUntypedArray>() };
+        let form = Form::of(array);
+        if form.is_native && form.flags & USUAL == USUAL {
+            return Ok(array.clone());
+        }
+    }
     let array = match object.cast::<PyUntypedArray>() {
         Ok(array) => array.clone(),
         Err(_) => made(object, name)?,
@@ -85,7 +133,13 @@ fn made<'py>(object: &Bound<'py, PyAny>, name: Name) -> PyResult<Bound<'py, PyUn
 
 /// The precision of an array, refused if it is neither.
 pub(super) fn precision(array: &Bound<'_, PyUntypedArray>, name: Name) -> PyResult<Precision> {
-    let py = array.py();
+    let (py, form) = (array.py(), Form::of(array));
+    if form.holds::<f32>() {
+        return Ok(Precision::Single);
+    }
+    if form.holds::<f64>() {
+        return Ok(Precision::Double);
+    }
     if array.dtype().is_equiv_to(&dtype::<f32>(py)) {
         Ok(Precision::Single)
     } else if array.dtype().is_equiv_to(&dtype::<f64>(py)) {
@@ -101,6 +155,10 @@ pub(super) fn precision(array: &Bound<'_, PyUntypedArray>, name: Name) -> PyResu
 pub(super) fn typed<'py, T: Number, D: Dimension>(
     array: &Bound<'py, PyUntypedArray>, name: Name, letters: &str, like: &str,
 ) -> PyResult<Bound<'py, PyArray<T, D>>> {
+    if Form::of(array).holds::<T>() && D::NDIM.is_none_or(|axes| axes == array.ndim()) {
+        // SAFETY: it holds `T` and has as many axes as `D`.
+        return Ok(unsafe { array.clone().cast_into_unchecked() });
+    }
     if !array.dtype().is_equiv_to(&dtype::<T>(array.py())) {
         precision(array, name)?;
         let expected = format!("dtype {} as {like}", <T as Element>::NAME);

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from recurra import _core, checks
-from recurra.autograd import Tensor, as_tensor, fused_node
+from recurra.autograd import Tensor, as_tensor, core_node
 from recurra.layers.masks import Mask, bool_array, valid_steps
 from recurra.layers.normalization import affine_of
 from recurra.module import Buffer, Module, Parameter
@@ -100,7 +100,7 @@ class BatchNorm(Module):
             return [dx.reshape(x.shape), *affine]
 
         y, parents = y.reshape(x.shape), (x, self.weight, self.bias)
-        return fused_node("batch_norm", (y,), parents, backward, is_fresh=True)[0]
+        return core_node("batch_norm", (y,), parents, backward)[0]
 
     def describe(self) -> str:
         usual = {"eps": 1e-5, "momentum": 0.1, "track_running_stats": True}

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from recurra import _core, checks
-from recurra.autograd import Operand, Tensor, as_tensor, fused_node
+from recurra.autograd import Operand, Tensor, as_tensor, core_node
 from recurra.layers.normalization import affine_of
 from recurra.module import Module, Parameter
 from recurra.results import Array
@@ -83,4 +83,4 @@ def layer_norm(
         return [dx.reshape(x.shape), *of_affine]
 
     y = y.reshape(x.shape)
-    return fused_node("layer_norm", (y,), (x, weight, bias), backward, is_fresh=True)[0]
+    return core_node("layer_norm", (y,), (x, weight, bias), backward)[0]

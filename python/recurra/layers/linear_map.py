@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from recurra import _core, checks, random
-from recurra.autograd import Operand, Tensor, as_tensor, fused_node
+from recurra.autograd import Operand, Tensor, as_tensor, core_node
 from recurra.module import Module, Parameter
 from recurra.results import Array
 
@@ -54,18 +54,19 @@ class Linear(Module):
 def linear(x: Operand, weight: Operand, bias: "Operand | None" = None) -> Tensor:
     """x (..., I) times the transpose of `weight` (O, I), plus `bias` (O,): (..., O)."""
     weight = as_tensor("linear", "weight", weight)
-    if weight.ndim != 2:
-        raise ValueError(f"linear: weight: expected shape (O, I), got {weight.shape}")
+    w = weight._array
+    if w.ndim != 2:
+        raise ValueError(f"linear: weight: expected shape (O, I), got {w.shape}")
     if bias is not None:
-        bias = as_tensor("linear", "bias", bias, weight.dtype)
-    x = as_tensor("linear", "x", x, weight.dtype)
-    a, w, needs_dx = x.data, weight.data, x.requires_grad
+        bias = as_tensor("linear", "bias", bias, w.dtype)
+    x = as_tensor("linear", "x", x, w.dtype)
+    a, needs_dx = x._array, x.requires_grad
     if a.shape[-1:] != w.shape[1:]:
         wanted = f"(..., I) = (..., {w.shape[1]})"
         raise ValueError(f"linear: x: expected shape {wanted}, got {a.shape}")
-    y = _core.linear_forward(a, w, None if bias is None else bias.data)
+    y = _core.linear_forward(a, w, None if bias is None else bias._array)
 
     def backward(g: Array) -> Sequence[Array | None]:
         return _core.linear_backward(a, w, g, needs_dx)
 
-    return fused_node("linear", (y,), (x, weight, bias), backward, is_fresh=True)[0]
+    return core_node("linear", (y,), (x, weight, bias), backward)[0]

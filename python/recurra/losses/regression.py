@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from recurra import _core, checks
-from recurra.autograd import Operand, Tensor, as_tensor, fused_node
+from recurra.autograd import Operand, Tensor, as_tensor, core_node
 from recurra.losses.reduction import Weights, quiet
 from recurra.results import Array
 
@@ -37,7 +37,7 @@ def mse(
             back(-differences, g) if wants_b else None,
         )
 
-    return fused_node("mse", (value,), (a, b), backward, is_fresh=True)[0]
+    return core_node("mse", (value,), (a, b), backward)[0]
 
 
 def l1(

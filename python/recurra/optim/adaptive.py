@@ -5,7 +5,8 @@ from typing import Any
 
 from recurra import _core
 from recurra.autograd import Tensor
-from recurra.optim.base import Optimizer, State, Together
+from recurra.optim.base import Optimizer
+from recurra.optim.members import State, Together
 from recurra.optim.params import Grouped
 from recurra.optim.settings import Setting
 from recurra.results import Array

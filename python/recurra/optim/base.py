@@ -1,25 +1,19 @@
 """What the optimizers share: groups of parameters, steps, state."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from recurra import checks
 from recurra.autograd import Tensor
+from recurra.graph import mark_update
+from recurra.optim.members import Members, State, Together, gathered, ready
 from recurra.optim.params import Grouped, grouped
 from recurra.optim.settings import Group, Setting, checked, settings_of
 from recurra.optim.state import Arrays, as_arrays, form_faults, refuse, value_faults
 from recurra.results import Array
 
 __all__ = ["Optimizer"]
-
-State: TypeAlias = dict[str, Any]
-"""The moments of a parameter and its "step", the number of updates."""
-Member: TypeAlias = tuple[str, Tensor, Array, Array]
-"""A parameter's name, itself, its values and its gradient."""
-Together: TypeAlias = dict[str, list[Any]]
-"""The states of several parameters."""
 
 
 class Optimizer:
@@ -60,6 +54,8 @@ class Optimizer:
         self.varying = {"lr"}
         """Settings that a saved state brings along; the others must be the same."""
         self._state: dict[str, State] = {}
+        self._members: dict[int, Members] = {}
+        """Of groups that took a step: their parameters' states are here, not in `_state`."""
         for members, options in grouped(type(self).__name__, params):
             self._add(members, options)
 
@@ -93,30 +89,40 @@ class Optimizer:
 
     def step(self) -> None:
         """Update every parameter that has a gradient, in place."""
-        kind = type(self).__name__
-        ready = [(_ready(kind, group.params), group.settings) for group in self.param_groups]
-        for members, settings in ready:
-            if members:
-                self._update(members, settings)
+        ready = [self._ready(i) for i in range(len(self.param_groups))]
+        for i, (members, grads) in enumerate(ready):
+            if grads:
+                self._update(i, members, grads)
 
-    def _update(self, members: list[Member], settings: Mapping[str, Any]) -> None:
-        """One step of a group's parameters, whose gradients fit."""
-        kept = self._state
-        names, parameters, values, grads = map(list, zip(*members, strict=True))
+    def _ready(self, i: int) -> tuple[Members, list[Array]]:
+        """The parameters of a group that have a gradient, which fits, and their gradients."""
+        group, members = self.param_groups[i], self._members.get(i)
+        if members and (grads := members.grads(len(group.params))):
+            return members, grads
+        found = ready(type(self).__name__, group.params)
+        self._part(i)
         states = [
-            kept.get(name) or self.fresh_state(parameter, settings)
-            for name, parameter, _, _ in members
+            self._state.get(name) or self.fresh_state(parameter, group.settings)
+            for name, parameter in found.items()
         ]
-        together = {key: [state[key] for state in states] for key in states[0]}
-        together["step"] = [step + 1 for step in together["step"]]
-        self.update(values, grads, settings, together)
-        kept.update(zip(names, states, strict=True))
-        for key, numbers in together.items():
-            if not isinstance(numbers[0], np.ndarray):
-                for state, number in zip(states, numbers, strict=True):
-                    state[key] = number
-        for parameter in parameters:
+        grads = [p.grad for p in found.values() if p.grad is not None]
+        return gathered(found, states), grads
+
+    def _update(self, i: int, members: Members, grads: list[Array]) -> None:
+        """One step of the parameters of a group."""
+        state = members.state | {"step": [step + 1 for step in members.state["step"]]}
+        self.update(members.values, grads, self.param_groups[i].settings, state)
+        members.state = state
+        self._members[i] = members
+        for parameter in members.parameters:
             parameter.version += 1
+        mark_update()
+
+    def _part(self, i: int) -> None:
+        """Give the states of a group that are in lists back to their parameters."""
+        if (members := self._members.pop(i, None)) is not None:
+            for j, name in enumerate(members.names):
+                self._state[name] = {key: values[j] for key, values in members.state.items()}
 
     def fresh_state(self, parameter: Tensor, settings: Mapping[str, Any]) -> State:
         """The state of a parameter before its first step."""
@@ -129,6 +135,8 @@ class Optimizer:
         The settings ("lr"; of several groups "groups.0.lr"), with several groups the "group.NAME"
         of each parameter, and for each parameter updated so far its "step.NAME" and moments.
         """
+        for i in list(self._members):
+            self._part(i)
         state = self._settings_arrays() | self._places()
         for name, kept in self._state.items():
             state |= {f"{key}.{name}": np.array(value) for key, value in kept.items()}
@@ -164,6 +172,7 @@ class Optimizer:
         for name, fresh in kept.items():
             fresh |= {key: _like(value, arrays[f"{key}.{name}"]) for key, value in fresh.items()}
         self._state = kept
+        self._members.clear()
 
     def _fresh_states(self, arrays: Arrays) -> dict[str, State]:
         """States to be filled, for the parameters that a saved state knows."""
@@ -207,31 +216,3 @@ class Optimizer:
 def _like(fresh: Any, saved: np.ndarray[Any, Any]) -> Any:
     """A saved part of a state, of the type that it has in a fresh one."""
     return saved.copy() if isinstance(fresh, np.ndarray) else type(fresh)(saved)
-
-
-def _ready(kind: str, params: Mapping[str, Tensor]) -> list[Member]:
-    """The parameters that have a gradient, which fits."""
-    members = []
-    for name, parameter in params.items():
-        if (grad := parameter.grad) is not None:
-            data = parameter._array
-            # Small models spend their time here: what fits as a rule is not looked at closely.
-            if not (
-                type(grad) is np.ndarray
-                and grad.dtype is data.dtype
-                and grad.shape == data.shape
-                and data.flags.carray
-            ):
-                _check_update(kind, name, data, grad)
-            members.append((name, parameter, data, grad))
-    return members
-
-
-def _check_update(kind: str, name: str, data: Array, grad: Array) -> None:
-    operation, argument = f"{kind}.step", f"grad of {name}"
-    array = checks.float_array(operation, argument, grad, data.dtype)
-    checks.shape(operation, argument, array, "of the parameter", data.shape)
-    if not data.flags.carray:
-        raise ValueError(
-            f"{operation}: {name}: expected a writable C-contiguous array, got one that is not"
-        )

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from recurra import _core
-from recurra.optim.base import Optimizer, Together
+from recurra.optim.base import Optimizer
+from recurra.optim.members import Together
 from recurra.optim.params import Grouped
 from recurra.optim.settings import Setting
 from recurra.results import Array

@@ -73,7 +73,7 @@ def _refuse_other(batch: object, error: Exception) -> None:
 
 def _advance(run: Run, batch: Batch) -> bool:
     drawn = random.get_state()
-    state = run.carried if batch.carries else None
+    run.carried = state = detached(run.carried) if batch.carries else None
     outputs, after = run.caller.outputs(batch, state)
     loss = run.caller.value(outputs, batch)
     run.loss = loss.item()
@@ -88,7 +88,7 @@ def _advance(run: Run, batch: Batch) -> bool:
     is_last = run.batch + 1 == last
     if is_last:
         _update(run, batch, state, drawn)
-    run.carried = detached(after)
+    run.carried = after
     _note(run, outputs, batch)
     return is_last
 

@@ -16,7 +16,7 @@ from recurra.metrics import Metric
 from recurra.module import Module
 from recurra.optim import Optimizer
 from recurra.train.callback import Callback
-from recurra.train.calling import Caller
+from recurra.train.calling import Caller, detached
 from recurra.train.history import History
 from recurra.train.origin import agree, agree_all, origin
 from recurra.train.schedules import Scheduler
@@ -75,7 +75,7 @@ class Run:
     """The norm of the last gradient, before clipping."""
     totals: Totals = field(default_factory=Totals)
     carried: Any = None
-    """The model's state after the last batch."""
+    """The model's state after the last batch, with what it was made from."""
     restored: bool = False
     """Whether a callback has put back the weights of an earlier epoch at the end."""
     seconds_before: float = 0.0
@@ -126,7 +126,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.scheduler.state_dict(),
             "random": random.get_state(),
-            "carried": self.carried,
+            "carried": detached(self.carried),
             "metrics": {name: metric.state_dict() for name, metric in self.metrics.items()},
             "callbacks": [[_kind(c), kept] for c in self.callbacks if (kept := c.state_dict())],
             "history": [dict(row) for row in self.history.rows],

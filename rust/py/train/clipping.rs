@@ -2,9 +2,10 @@
 
 use pyo3::prelude::*;
 
-use super::inplace::{elements, readable, untyped, writable_in_any_order};
+use super::inplace::{readable, untyped, writable_in_any_order};
 use super::lists::Place;
 use super::{Object, Untyped, asked};
+use crate::error::Result;
 use crate::optim;
 use crate::py::arrays::{Name, Number, Precision, array, precision};
 use crate::py::forward::Either;
@@ -35,22 +36,43 @@ macro_rules! changed {
 
 #[pyfunction]
 #[pyo3(signature = (grads, n_threads=None))]
-fn grad_norm<'py>(grads: Vec<Object<'py>>, n_threads: Option<&Object<'py>>) -> PyResult<f64> {
+fn grad_norm<'py>(
+    py: Python<'py>, grads: Vec<Object<'py>>, n_threads: Option<&Object<'py>>,
+) -> PyResult<f64> {
     let operation = "grad_norm";
     let threads = asked(operation, n_threads)?;
-    let mut sum = 0.0;
+    let mut held = Vec::with_capacity(grads.len());
+    let mut places = Vec::with_capacity(grads.len());
     for grad in &grads {
         let grad = array(grad, Name { operation, argument: "grads" })?;
-        sum += with_precision_of!(&grad, operation, "grads", squares(&grad, threads))?;
+        places.push(match precision(&grad, Name { operation, argument: "grads" })? {
+            Precision::Single => Either::Single(place::<f32>(&grad, &mut held)?),
+            Precision::Double => Either::Double(place::<f64>(&grad, &mut held)?),
+        });
     }
+    let squares = |place| match place {
+        Either::Single(place) => {
+            // SAFETY: `held` keeps the arrays, which are contiguous, and one at a time is read.
+            optim::sum_of_squares(unsafe { Place::elements(place) }, threads)
+        }
+        Either::Double(place) => {
+            // SAFETY: as above.
+            optim::sum_of_squares(unsafe { Place::elements(place) }, threads)
+        }
+    };
+    let mut places = places.into_iter();
+    let sum = py.detach(|| places.try_fold(0.0, |sum, place| Result::Ok(sum + squares(place)?)))?;
+    drop(held);
     Ok(f64::sqrt(sum))
 }
 
-fn squares<T: Number>(grad: &Untyped<'_>, threads: Option<usize>) -> PyResult<f64> {
+/// Where a gradient's elements lie, or those of a contiguous copy, which `held` keeps alive.
+fn place<'py, T: Number>(grad: &Untyped<'py>, held: &mut Vec<Object<'py>>) -> PyResult<Place<T>> {
     let name = Name { operation: "grad_norm", argument: "grads" };
     let grad = readable::<T>(grad, name, "it has")?;
-    let values = elements(&grad)?;
-    Ok(grad.py().detach(|| optim::sum_of_squares(values, threads))?)
+    let place = Place::of(&grad);
+    held.push(grad.into_any());
+    Ok(place)
 }
 
 #[pyfunction]

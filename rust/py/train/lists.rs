@@ -93,7 +93,8 @@ impl<'a, 'py, const M: usize, const K: usize> Lists<'a, 'py, M, K> {
         };
         let (argument, grads) = self.grads;
         let grad = readable::<T>(&grads.get_item(i)?, self.name(argument), like)?;
-        let mut arrays = vec![changed(self.params)?, (argument, grad)];
+        let mut arrays = Vec::with_capacity(2 + M + K);
+        arrays.extend([changed(self.params)?, (argument, grad)]);
         for other in self.others() {
             arrays.push(changed(other)?);
         }

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -22,13 +23,13 @@ def test_the_context_restores_after_an_error() -> None:
     assert recurra.get_num_threads() == before
 
 
-@pytest.mark.parametrize("n", [0, -1])
-def test_no_threads_are_refused(n: int) -> None:
+@pytest.mark.parametrize(("n", "got"), [(0, "0"), (-1, "-1"), (2.5, "float"), ("2", "str")])
+def test_other_numbers_of_threads_are_refused(n: Any, got: str) -> None:
     before = recurra.get_num_threads()
-    with pytest.raises(ValueError, match=f"set_num_threads: n: expected at least 1, got {n}"):
-        recurra.set_num_threads(n)
-    with pytest.raises(ValueError, match=f"set_num_threads: n: expected at least 1, got {n}"):
-        recurra.num_threads(n).__enter__()
+    text = f"set_num_threads: n: expected an integer from 1 to 4096, got {got}$"
+    for call in (recurra.set_num_threads, lambda n: recurra.num_threads(n).__enter__()):
+        with pytest.raises((TypeError, ValueError), match=text):
+            call(n)
     assert recurra.get_num_threads() == before
 
 

@@ -33,6 +33,12 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
      "Linear: bias: expected True or False, got str"),
     (lambda: recurra.GRU(4, 5, reset_after="no"), TypeError,  # type: ignore[arg-type]
      "GRU: reset_after: expected True or False, got str"),
+    (lambda: recurra.GRU(4, 5, bidirectional="no"), TypeError,  # type: ignore[arg-type]
+     "GRU: bidirectional: expected True or False, got str"),
+    (lambda: recurra.RNN(4, 5, batch_first=1), TypeError,
+     "RNN: batch_first: expected True or False, got int"),
+    (lambda: recurra.Tensor(X, requires_grad="no"), TypeError,  # type: ignore[arg-type]
+     "Tensor: requires_grad: expected True or False, got str"),
     (lambda: recurra.Conv1d(4, 5, 2, bias=0), TypeError,
      "Conv1d: bias: expected True or False, got int"),
     (lambda: recurra.LayerNorm(4, elementwise_affine=None), TypeError,  # type: ignore[arg-type]

@@ -86,7 +86,8 @@ class Recurrent(Module):
         self.num_layers = checks.size(name, "num_layers", num_layers)
         self.proj_size = checks.size(name, "proj_size", proj_size, 0)
         self.dropout = checks.within(name, "dropout", dropout, 0, 1)
-        self.bias, self.bidirectional = bool(bias), bool(bidirectional)
+        self.bias = checks.flag(name, "bias", bias)
+        self.bidirectional = checks.flag(name, "bidirectional", bidirectional)
         self.dtype = checks.float_dtype(name, dtype)
         self.memory = checks.one_of(name, "memory", memory, ("keep", "low"))
         self._refuse_combinations(batch_first)
@@ -199,7 +200,7 @@ class Recurrent(Module):
 
     def _refuse_combinations(self, batch_first: bool) -> None:
         name = type(self).__name__
-        if not batch_first:
+        if not checks.flag(name, "batch_first", batch_first):
             raise ValueError(
                 f"{name}: batch_first: expected True, got {batch_first}; x is (B, T, I)"
             )

@@ -23,8 +23,6 @@ def set_num_threads(n: int) -> None:
     1
     >>> recurra.set_num_threads(before)
     """
-    if n < 1:
-        raise ValueError(f"set_num_threads: n: expected at least 1, got {n}")
     _core.set_num_threads(n)
 
 

@@ -62,7 +62,7 @@ class Tensor:
         self._array = checks.float_array("Tensor", "array", array)
         self._made_by = None
         self.grad = None
-        self.requires_grad = requires_grad
+        self.requires_grad = checks.flag("Tensor", "requires_grad", requires_grad)
         self.version = 0
 
     @classmethod

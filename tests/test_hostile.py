@@ -91,7 +91,26 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
      "split: validation: expected a number, got str"),
     (lambda: ops.clip(X, "low"), TypeError,  # type: ignore[arg-type]
      "clip: low: expected a number, got str"),
+    (lambda: metrics.edit_distance(3, "a"), TypeError,
+     "edit_distance: a: expected a sequence, got int"),
+    (lambda: metrics.word_error_rate(3, ["a"]), TypeError,  # type: ignore[arg-type]
+     "WordErrorRate: outputs: expected sequences, got int"),
+    (lambda: data.time_split(3), TypeError,
+     "time_split: values: expected an array, or what has a length, got int"),
+    # states
+    (lambda: recurra.Linear(2, 2).load_state_dict(3), TypeError,  # type: ignore[arg-type]
+     "load_state_dict: state: expected a mapping of names, got int"),
+    (lambda: sgd().load_state_dict([1]), TypeError,  # type: ignore[arg-type]
+     "SGD.load_state_dict: state: expected a mapping of names, got list"),
+    (lambda: schedules.StepLR(sgd(), 2).load_state_dict("x"), TypeError,  # type: ignore[arg-type]
+     "StepLR.load_state_dict: state: expected a mapping of names, got str"),
+    (lambda: data.StandardScaler().load_state_dict(None), TypeError,  # type: ignore[arg-type]
+     "StandardScaler.load_state_dict: state: expected a mapping of names, got NoneType"),
+    (lambda: random.set_state(3), TypeError,  # type: ignore[arg-type]
+     "set_state: state: expected a mapping of names, got int"),
     # dtypes
+    (lambda: data.pad_sequences([[1]], dtype="no"), TypeError,
+     "pad_sequences: dtype: expected a dtype, got 'no'"),
     (lambda: recurra.Linear(4, 5, dtype=None), TypeError,
      "Linear: dtype: expected float32 or float64, got None"),
     (lambda: recurra.GRU(4, 5, dtype="double float"), TypeError,

@@ -93,11 +93,12 @@ class Average:
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Take over what `state_dict` returned: all of it or, on an error, nothing."""
-        arrays, own = as_arrays(state), self.state_dict()
+        operation = f"{type(self).__name__}.load_state_dict"
+        arrays, own = as_arrays(operation, state), self.state_dict()
         faults = [*form_faults(own, arrays), *value_faults(self._settings(), arrays, "this one")]
         if not faults and arrays["count"] < 0:
             faults.append(f"count: expected a number from 0 on, got {arrays['count']}")
-        refuse(f"{type(self).__name__}.load_state_dict", faults)
+        refuse(operation, faults)
         self.count = int(arrays["count"])
         self._averages = {name: arrays[f"average.{name}"].copy() for name in self._averages}
 

@@ -1,7 +1,7 @@
 """Argument checks of the Python layer. Every message says operation, argument, expected, got."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,14 @@ def items(operation: str, argument: str, value: object, kind: str) -> list[Any]:
         got = type(value).__name__
         raise TypeError(f"{operation}: {argument}: expected a list of {kind}, got {got}")
     return list(value)
+
+
+def mapping(operation: str, argument: str, value: object) -> Mapping[str, Any]:
+    """`value` as what maps names to values: a dict, an open npz file."""
+    if not isinstance(value, Mapping):
+        got = type(value).__name__
+        raise TypeError(f"{operation}: {argument}: expected a mapping of names, got {got}")
+    return value
 
 
 def path(operation: str, argument: str, value: object) -> Path:

@@ -216,8 +216,9 @@ class Module:
         >>> model.weight.data
         array([[1., 2.]], dtype=float32)
         """
+        given = checks.mapping("load_state_dict", "state", state)
         own = dict(self._names(Parameter, Buffer))
-        arrays = {name: _as_array(value) for name, value in state.items()}
+        arrays = {name: _as_array(value) for name, value in given.items()}
         report = LoadReport(
             missing=[name for name in own if name not in arrays],
             unexpected=[name for name in arrays if name not in own],

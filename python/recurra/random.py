@@ -70,7 +70,7 @@ class Generator:
 
     def set_state(self, state: dict[str, int]) -> None:
         """Continue as after `get_state` returned `state`."""
-        if set(state) != {"seed", "draws"}:
+        if set(checks.mapping("set_state", "state", state)) != {"seed", "draws"}:
             raise ValueError(f"set_state: state: expected seed and draws, got {sorted(state)}")
         self._start("set_state", **state)
 

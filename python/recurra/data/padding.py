@@ -132,7 +132,10 @@ def _dtype(operation: str, arrays: list[Values], dtype: DTypeLike | None) -> np.
     common = common_dtype(arrays)
     if dtype is None:
         return common
-    wanted = np.dtype(dtype)
+    try:
+        wanted = np.dtype(dtype)
+    except (TypeError, ValueError):
+        raise TypeError(f"{operation}: dtype: expected a dtype, got {dtype!r}") from None
     filled = [array for array in arrays if array.size]
     rank = RANKS.get(wanted.kind, -1)
     if rank < (RANKS[common.kind] if filled else 0):

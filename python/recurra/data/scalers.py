@@ -84,7 +84,7 @@ class Scaler:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         operation = f"{type(self).__name__}.load_state_dict"
-        if set(state) != {"center", "scale"}:
+        if set(checks.mapping(operation, "state", state)) != {"center", "scale"}:
             raise ValueError(f"{operation}: state: expected center and scale, got {sorted(state)}")
         center, scale = (np.array(state[name], np.float64) for name in ("center", "scale"))
         if center.shape != scale.shape or center.ndim > 1:

@@ -1,6 +1,6 @@
 """Distances between sequences: edit distance and word error rate."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -25,7 +25,10 @@ def edit_distance(a: Any, b: Any) -> int:
     3
     """
     numbers: dict[Any, int] = {}
-    x, y = ([numbers.setdefault(item, len(numbers)) for item in _items(s)] for s in (a, b))
+    x, y = (
+        [numbers.setdefault(item, len(numbers)) for item in _items(name, sequence)]
+        for name, sequence in (("a", a), ("b", b))
+    )
     columns, other = np.arange(len(y) + 1), np.array(y, np.int64)
     costs = columns.copy()
     for i, item in enumerate(x, 1):
@@ -84,6 +87,10 @@ class EditDistance(Metric):
     def update(self, outputs: Any, batch: Batch) -> None:
         refuse_weights(type(self).__name__, batch)
         found, wanted = self.predicted(outputs, batch), self.reference(batch)
+        for name, sequences in (("outputs", found), ("targets", wanted)):
+            if not isinstance(sequences, Sized):
+                kind, got = type(self).__name__, type(sequences).__name__
+                raise TypeError(f"{kind}: {name}: expected sequences, got {got}")
         if len(found) != len(wanted):
             raise ValueError(
                 f"{type(self).__name__}: outputs: expected {len(wanted)} sequences as the "
@@ -144,6 +151,9 @@ def _cut(labels: Any, batch: Batch) -> Sequences:
     return [row[:length] for row, length in pairs]
 
 
-def _items(sequence: Any) -> Sequence[Any]:
-    items: Sequence[Any] = sequence.tolist() if isinstance(sequence, np.ndarray) else sequence
+def _items(argument: str, sequence: Any) -> Iterable[Any]:
+    items: Any = sequence.tolist() if isinstance(sequence, np.ndarray) else sequence
+    if not isinstance(items, Iterable):
+        got = type(items).__name__
+        raise TypeError(f"edit_distance: {argument}: expected a sequence, got {got}")
     return items

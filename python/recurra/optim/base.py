@@ -157,13 +157,13 @@ class Optimizer:
         >>> optimizer.lr
         0.5
         """
-        arrays = as_arrays(state)
+        operation = f"{type(self).__name__}.load_state_dict"
+        arrays = as_arrays(operation, state)
         kept = self._fresh_states(arrays)
         own = self._settings_arrays() | self._places()
         wanted = own | {f"{k}.{n}": np.asarray(v) for n, s in kept.items() for k, v in s.items()}
         fixed = {name: a for name, a in own.items() if name.split(".")[-1] not in self.varying}
         faults = [*form_faults(wanted, arrays), *value_faults(fixed, arrays, "this optimizer")]
-        operation = f"{type(self).__name__}.load_state_dict"
         refuse(operation, faults)
         refuse(operation, [*self._range_faults(kept, arrays)])
         for key, group, name in self._settings_keys():

@@ -5,14 +5,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from recurra import checks
+
 __all__ = ["Arrays", "as_arrays", "form_faults", "refuse", "value_faults"]
 
 Arrays: TypeAlias = dict[str, np.ndarray[Any, Any]]
 
 
-def as_arrays(state: Mapping[str, object]) -> Arrays:
+def as_arrays(operation: str, state: Mapping[str, object]) -> Arrays:
     """A state as it was saved, or as a file returned it."""
-    return {name: np.asarray(value) for name, value in state.items()}
+    found = checks.mapping(operation, "state", state)
+    return {name: np.asarray(value) for name, value in found.items()}
 
 
 def form_faults(wanted: Arrays, found: Arrays) -> Iterator[str]:

@@ -65,7 +65,8 @@ class Schedule:
 
         The settings must be the ones this schedule has.
         """
-        arrays, own = as_arrays(state), self.state_dict()
+        operation = f"{type(self).__name__}.load_state_dict"
+        arrays, own = as_arrays(operation, state), self.state_dict()
         faults = [*form_faults(own, arrays)]
         faults += value_faults(self.settings_arrays(), arrays, "this schedule")
         if not faults and arrays["count"] < 0:
@@ -73,7 +74,7 @@ class Schedule:
         if not faults and not (np.isfinite(arrays["base_lrs"]) & (arrays["base_lrs"] >= 0)).all():
             got = arrays["base_lrs"].tolist()
             faults.append(f"base_lrs: expected finite numbers from 0 on, got {got}")
-        refuse(f"{type(self).__name__}.load_state_dict", faults)
+        refuse(operation, faults)
         self.count, self.base_lrs = int(arrays["count"]), arrays["base_lrs"].tolist()
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group.initial_lr = base

@@ -110,13 +110,14 @@ class ReduceLROnPlateau:
 
         The rates are set, too. The settings must be the ones this schedule has.
         """
-        arrays = as_arrays(state)
+        operation = "ReduceLROnPlateau.load_state_dict"
+        arrays = as_arrays(operation, state)
         faults = [*form_faults(self.state_dict(), arrays)]
         faults += value_faults(self._settings_arrays(), arrays, "this schedule")
         if not faults and not (np.isfinite(arrays["lrs"]) & (arrays["lrs"] >= 0)).all():
             got = arrays["lrs"].tolist()
             faults.append(f"lrs: expected finite numbers from 0 on, got {got}")
-        refuse("ReduceLROnPlateau.load_state_dict", faults)
+        refuse(operation, faults)
         self.best = float(arrays["best"])
         self.count, self.bad, self.cooling = (int(arrays[n]) for n in ("count", "bad", "cooling"))
         for group, rate in zip(self.optimizer.param_groups, arrays["lrs"].tolist(), strict=True):

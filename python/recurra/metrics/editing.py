@@ -1,6 +1,6 @@
 """Distances between sequences: edit distance and word error rate."""
 
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -88,7 +88,7 @@ class EditDistance(Metric):
         refuse_weights(type(self).__name__, batch)
         found, wanted = self.predicted(outputs, batch), self.reference(batch)
         for name, sequences in (("outputs", found), ("targets", wanted)):
-            if not isinstance(sequences, Sized):
+            if not hasattr(sequences, "__len__"):
                 kind, got = type(self).__name__, type(sequences).__name__
                 raise TypeError(f"{kind}: {name}: expected sequences, got {got}")
         if len(found) != len(wanted):

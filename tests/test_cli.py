@@ -155,7 +155,10 @@ def test_every_command_helps(run: Run, command: str) -> None:
         ("lm train text.txt --out m --epochs 0", "TrainConfig: epochs: expected an int >= 1"),
         ("lm train text.txt --out m --minutes 0", "TrainConfig: minutes: expected a number above"),
         ("lm train text.txt --out m --validation 1", "split: validation: expected a fraction in"),
-        ("lm train text.txt --out m --threads 0", "set_num_threads: n: expected at least 1, got 0"),
+        (
+            "lm train text.txt --out m --threads 0",
+            "set_num_threads: n: expected an integer from 1 to 4096, got 0",
+        ),
         ("lm train text.txt --out m --seed -1", "seed: expected an int >= 0, got -1"),
         ("lm train text.txt --out m --from damaged", "damaged: expected a whole safetensors file"),
         ("lm train text.txt --out m --from M --hidden 9", "train: --hidden: expected none of"),

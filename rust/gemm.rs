@@ -24,11 +24,6 @@ pub(crate) struct Gathered<'a, T> {
     pub index: &'a [usize],
 }
 
-// SAFETY: a place only; its users vouch for what lies there, and nobody writes it.
-unsafe impl<T: Element> Sync for Gathered<'_, T> {}
-// SAFETY: as above.
-unsafe impl<T: Element> Send for Gathered<'_, T> {}
-
 impl<T: Element> Gathered<'_, T> {
     #[inline(always)]
     pub fn row(&self, k: usize) -> *const T {

@@ -15,7 +15,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::buffer::with_workspace;
+use crate::error::Result;
 use crate::pool;
+use crate::simd::Element;
 
 /// The most threads of a team: each looks at all others at every meeting.
 pub(crate) const LARGEST: usize = 8;
@@ -122,6 +125,25 @@ pub(crate) fn run(threads: usize, work: impl Fn(&Member<'_>) + Sync) {
         work(&Member { team: Some(team), index: 0, size, meetings: Cell::new(0) });
     };
     pool::with_helpers(wanted, lead, help);
+}
+
+/// As [`run`], with a piece of one workspace for each thread: `layout` measures a piece, and says
+/// what lies where in one that starts at a place.
+///
+/// # Errors
+/// [`crate::Error::Memory`].
+pub(crate) fn run_with<T: Element, P: Copy + Sync>(
+    threads: usize, layout: impl Fn(Option<*mut T>) -> (usize, P),
+    work: impl Fn(&Member<'_>, P) + Sync,
+) -> Result<()> {
+    let each = layout(None).0;
+    with_workspace(each.saturating_mul(threads), |start: *mut T| {
+        let place = |i: usize| layout(Some(start.wrapping_add(i * each))).1;
+        let first = place(0);
+        let of = |i: usize| if (1..threads).contains(&i) { place(i) } else { first };
+        let places: [P; LARGEST] = std::array::from_fn(of);
+        run(threads, |member| work(member, places[member.index()]));
+    })
 }
 
 #[cfg(test)]

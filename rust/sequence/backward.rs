@@ -7,7 +7,6 @@ use ndarray::{
 };
 
 use crate::board::{self, Board, Part};
-use crate::buffer::with_workspace;
 use crate::cells::Cell;
 use crate::error::Result;
 use crate::parallel;
@@ -261,8 +260,8 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
     fn backward(&self, transposed: &Transposed<T>, arrays: &Arrays<'_, T>) -> Result<()> {
         let (plan, packed) = (&self.saved.plan, &self.saved.weights.packed);
         match team_size(plan.rows.len(), packed, self.threads) {
-            1 => self.apart(transposed, arrays),
-            team => self.together(transposed, arrays, team),
+            Some(team) => self.together(transposed, arrays, team),
+            None => self.apart(transposed, arrays),
         }
     }
 
@@ -280,20 +279,15 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
         board::run(parts, span.end, self.threads, layout(None).0, run)
     }
 
-    /// The threads take every step together.
+    /// The threads, or the only one, take every step together.
     fn together(
         &self, transposed: &Transposed<T>, arrays: &Arrays<'_, T>, threads: usize,
     ) -> Result<()> {
         let all = self.saved.plan.rows.len();
         let layout = |start| Layout::new(start, self.saved, all);
-        let each = layout(None).0;
-        with_workspace(each.saturating_mul(threads), |start: *mut T| {
-            let layouts: [_; team::LARGEST] =
-                std::array::from_fn(|i| layout(Some(start.wrapping_add(i * each))).1);
-            team::run(threads, |member| {
-                let part = Part { rows: 0..all, step: self.span().end };
-                self.part(transposed, arrays, part, layouts[member.index()], member, None);
-            });
+        team::run_with(threads, layout, |member, layout| {
+            let part = Part { rows: 0..all, step: self.span().end };
+            self.part(transposed, arrays, part, layout, member, None);
         })
     }
 

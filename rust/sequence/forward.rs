@@ -163,14 +163,15 @@ const WORTH_MEETING: usize = 3 << 14;
 
 /// Threads that take every step together, where there are not rows enough for all to work apart.
 /// With two rows each they are still faster together, by half on Zen 3, since each reads half of
-/// the weights; with four each, apart.
-pub(super) fn team_size<T>(rows: usize, packed: &Packed<T>, threads: usize) -> usize {
+/// the weights; with four each, apart. One thread is a team where nobody could be given rows: a
+/// step of one row takes a microsecond or two, beside which a board is much.
+pub(super) fn team_size<T>(rows: usize, packed: &Packed<T>, threads: usize) -> Option<usize> {
     let step = packed.kind.gates() * packed.sizes.hidden * packed.sizes.output;
-    if rows <= 2 * threads && threads > 1 && step >= WORTH_MEETING {
-        threads.min(team::LARGEST)
-    } else {
-        1
-    }
+    let is_team = match threads {
+        1 => rows < board::SHARED,
+        _ => rows <= 2 * threads && step >= WORTH_MEETING,
+    };
+    is_team.then_some(threads.min(team::LARGEST))
 }
 
 /// An array of zeros.
@@ -270,11 +271,10 @@ pub(super) struct Steps<'a, T: Element, C> {
 
 impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
     pub fn run(&self, threads: usize) -> Result<()> {
-        let rows = self.plan.rows.len();
-        let team = team_size(rows, self.packed, threads);
-        // One row's step takes a microsecond or two: a board for what cannot be shared is much.
-        let is_alone = threads == 1 && rows < board::SHARED;
-        if team > 1 || is_alone { self.together(team) } else { self.apart(threads) }
+        match team_size(self.plan.rows.len(), self.packed, threads) {
+            Some(team) => self.together(team),
+            None => self.apart(threads),
+        }
     }
 
     /// Each thread takes rows of its own through time.
@@ -292,17 +292,10 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
     /// The threads, or the only one, take every step together.
     fn together(&self, threads: usize) -> Result<()> {
         let all = self.plan.rows.len();
-        let each = self.layout(None, all).0;
-        let memory = each.saturating_mul(threads);
-        with_workspace(memory, |start: *mut T| {
-            let layout = |i| self.layout(Some(start.wrapping_add(i * each)), all).1;
-            let first = layout(0);
-            let of = |i| if (1..threads).contains(&i) { layout(i) } else { first };
-            let places: [_; team::LARGEST] = std::array::from_fn(of);
-            team::run(threads, |member| {
-                let part = Part { rows: 0..all, step: self.steps.start };
-                self.part(part, places[member.index()], member, None);
-            });
+        let layout = |start| self.layout(start, all);
+        team::run_with(threads, layout, |member, layout| {
+            let part = Part { rows: 0..all, step: self.steps.start };
+            self.part(part, layout, member, None);
         })
     }
 

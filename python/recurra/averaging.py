@@ -42,7 +42,7 @@ class Average:
 
     def __init__(self, model: Module, *, use_buffers: bool = False) -> None:
         self.use_buffers = checks.flag(type(self).__name__, "use_buffers", use_buffers)
-        _refuse_other(type(self).__name__, model)
+        checks.instance(type(self).__name__, "model", model, Module, "a Module")
         self._averages = {name: kept.data.copy() for name, kept in self._named(model).items()}
         self.count = 0
         """The number of updates."""
@@ -180,8 +180,3 @@ def _write(found: Mapping[str, Kept], values: Mapping[str, NDArray[Any]]) -> Non
     for name, kept in found.items():
         kept.data[...] = values[name]
         kept.mark_updated()
-
-
-def _refuse_other(operation: str, model: object) -> None:
-    if not isinstance(model, Module):
-        raise TypeError(f"{operation}: model: expected a Module, got {type(model).__name__}")

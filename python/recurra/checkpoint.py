@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,19 +50,14 @@ def save(
     ({'w': array([1., 1., 1.])}, {'unit': 'metre'})
     """
     target = checks.path("checkpoint.save", "path", path)
-    texts = _mapping("metadata", "texts", {} if metadata is None else metadata)
-    data = _core.serialize_safetensors(_mapping("tensors", "arrays", tensors), texts)
+    arrays = checks.mapping("checkpoint.save", "tensors", tensors, "arrays by name")
+    given = {} if metadata is None else metadata
+    texts = checks.mapping("checkpoint.save", "metadata", given, "texts by name")
+    data = _core.serialize_safetensors(dict(arrays), dict(texts))
     try:
         write_atomically(target, data)
     except OSError as error:
         raise OSError(error.errno, f"checkpoint.save: {error.strerror}", str(path)) from error
-
-
-def _mapping(argument: str, kind: str, value: object) -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        return dict(value)
-    got = type(value).__name__
-    raise TypeError(f"checkpoint.save: {argument}: expected {kind} by name, got {got}")
 
 
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:

@@ -105,10 +105,9 @@ def number(operation: str, argument: str, value: object) -> float:
     """`value` as a float: a real number, of Python's or of NumPy's."""
     if isinstance(value, np.ndarray) and value.shape == ():
         value = value[()]
-    if not isinstance(value, REALS):
-        raise TypeError(f"{operation}: {argument}: expected a number, got {type(value).__name__}")
+    found = instance(operation, argument, value, REALS, "a number")
     try:
-        return float(value)
+        return float(found)
     except OverflowError:
         raise ValueError(f"{operation}: {argument}: expected a number, got one above any") from None
 
@@ -133,12 +132,17 @@ def positive(operation: str, argument: str, value: object) -> float:
     return found
 
 
+def instance(operation: str, argument: str, value: object, kinds: Any, wanted: str) -> Any:
+    """`value` if it is an instance of `kinds`, which `wanted` spells."""
+    if not isinstance(value, kinds):
+        got = type(value).__name__
+        raise TypeError(f"{operation}: {argument}: expected {wanted}, got {got}")
+    return value
+
+
 def flag(operation: str, argument: str, value: object) -> bool:
     """`value` as a bool: a text or a number in its place is a mistake."""
-    if not isinstance(value, bool | np.bool_):
-        got = type(value).__name__
-        raise TypeError(f"{operation}: {argument}: expected True or False, got {got}")
-    return bool(value)
+    return bool(instance(operation, argument, value, bool | np.bool_, "True or False"))
 
 
 def items(operation: str, argument: str, value: object, kind: str) -> list[Any]:
@@ -149,20 +153,17 @@ def items(operation: str, argument: str, value: object, kind: str) -> list[Any]:
     return list(value)
 
 
-def mapping(operation: str, argument: str, value: object) -> Mapping[str, Any]:
+def mapping(
+    operation: str, argument: str, value: object, wanted: str = "a mapping of names"
+) -> Mapping[str, Any]:
     """`value` as what maps names to values: a dict, an open npz file."""
-    if not isinstance(value, Mapping):
-        got = type(value).__name__
-        raise TypeError(f"{operation}: {argument}: expected a mapping of names, got {got}")
-    return value
+    found: Mapping[str, Any] = instance(operation, argument, value, Mapping, wanted)
+    return found
 
 
 def path(operation: str, argument: str, value: object) -> Path:
     """`value` as a path: a text, or what stands for one."""
-    if not isinstance(value, str | os.PathLike):
-        got = type(value).__name__
-        raise TypeError(f"{operation}: {argument}: expected a path, got {got}")
-    return Path(value)
+    return Path(instance(operation, argument, value, str | os.PathLike, "a path"))
 
 
 def one_of(operation: str, argument: str, value: object, choices: Sequence[str]) -> str:

@@ -90,9 +90,8 @@ class Vocabulary:
 
 def checked_text(operation: str, argument: str, value: object) -> str:
     """`value` if it is a text."""
-    if not isinstance(value, str):
-        raise TypeError(f"{operation}: {argument}: expected a str, got {type(value).__name__}")
-    return value
+    text: str = checks.instance(operation, argument, value, str, "a str")
+    return text
 
 
 def _code_points(text: str) -> NDArray[np.uint32]:

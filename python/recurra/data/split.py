@@ -1,7 +1,7 @@
 """Rows to train on, to choose by and to report on: cut in time, or drawn at random."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,9 +36,8 @@ def time_split(values: Any, validation: float = 0.2, test: float = 0, *, gap: in
     >>> time_split(np.arange(10), validation=0.2, test=0.2, gap=1)
     Split(train=array([0, 1, 2, 3]), validation=array([5, 6]), test=array([8, 9]))
     """
-    if not hasattr(values, "__len__"):
-        got = type(values).__name__
-        raise TypeError(f"time_split: values: expected an array, or what has a length, got {got}")
+    wanted = "an array, or what has a length"
+    checks.instance("time_split", "values", values, Sized, wanted)
     parts = _parts("time_split", len(values), validation, test, gap)
     return Split(*(values[part] for part in parts))
 

@@ -166,11 +166,10 @@ class Tokenizer:
     def _tokens(self, operation: str, texts: object) -> Iterator[list[str]]:
         if isinstance(texts, str):
             raise TypeError(f"Tokenizer.{operation}: texts: expected a list of texts, got one str")
-        if not isinstance(texts, Iterable):
-            got = type(texts).__name__
-            raise TypeError(f"Tokenizer.{operation}: texts: expected a list of texts, got {got}")
-        for i, text in enumerate(texts):
-            yield self._split(f"Tokenizer.{operation}", f"texts[{i}]", text)
+        operation = f"Tokenizer.{operation}"
+        found = checks.instance(operation, "texts", texts, Iterable, "a list of texts")
+        for i, text in enumerate(found):
+            yield self._split(operation, f"texts[{i}]", text)
 
     def _split(self, operation: str, argument: str, text: Text) -> list[str]:
         """The tokens of one text."""

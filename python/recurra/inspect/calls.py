@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recurra import checks
 from recurra._recurrent import Cell, Recurrent
 from recurra.autograd import Tensor, no_grad
 from recurra.graph import backpropagate
@@ -144,8 +145,7 @@ def recurrent_cells(operation: str, model: Module) -> Iterator[tuple[str, dict[s
 
 
 def _layers(operation: str, model: Module) -> list[tuple[str, Recurrent]]:
-    if not isinstance(model, Module):
-        raise TypeError(f"{operation}: model: expected a Module, got {type(model).__name__}")
+    checks.instance(operation, "model", model, Module, "a Module")
     found = [(name, m) for name, m in model.named_modules() if isinstance(m, Recurrent)]
     if not found:
         raise ValueError(

@@ -1,10 +1,11 @@
 """Distances between sequences: edit distance and word error rate."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from recurra import checks
 from recurra.data import Batch
 from recurra.metrics.base import Metric
 from recurra.metrics.counted import array_of
@@ -88,9 +89,7 @@ class EditDistance(Metric):
         refuse_weights(type(self).__name__, batch)
         found, wanted = self.predicted(outputs, batch), self.reference(batch)
         for name, sequences in (("outputs", found), ("targets", wanted)):
-            if not hasattr(sequences, "__len__"):
-                kind, got = type(self).__name__, type(sequences).__name__
-                raise TypeError(f"{kind}: {name}: expected sequences, got {got}")
+            checks.instance(type(self).__name__, name, sequences, Sized, "sequences")
         if len(found) != len(wanted):
             raise ValueError(
                 f"{type(self).__name__}: outputs: expected {len(wanted)} sequences as the "
@@ -153,7 +152,5 @@ def _cut(labels: Any, batch: Batch) -> Sequences:
 
 def _items(argument: str, sequence: Any) -> Iterable[Any]:
     items: Any = sequence.tolist() if isinstance(sequence, np.ndarray) else sequence
-    if not isinstance(items, Iterable):
-        got = type(items).__name__
-        raise TypeError(f"edit_distance: {argument}: expected a sequence, got {got}")
-    return items
+    found: Iterable[Any] = checks.instance("edit_distance", argument, items, Iterable, "a sequence")
+    return found

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
+from recurra import checks
 from recurra.autograd import Tensor
 
 __all__ = ["Grouped", "Parameters", "grouped", "named"]
@@ -58,10 +59,7 @@ def _items(operation: str, params: object, argument: str = "params") -> list[Any
     if isinstance(params, Mapping):
         got = type(params).__name__
         raise TypeError(f"{operation}: {argument}: expected a list of tensors, got a {got}")
-    if not isinstance(params, Iterable):
-        got = type(params).__name__
-        raise TypeError(f"{operation}: {argument}: expected an iterable of tensors, got {got}")
-    return list(params)
+    return list(checks.instance(operation, argument, params, Iterable, "an iterable of tensors"))
 
 
 def _kind(value: object) -> str:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from recurra import checks
 from recurra._routing import arguments
 from recurra.autograd import Tensor
 from recurra.data import Batch
@@ -30,8 +31,7 @@ class Caller:
     """
 
     def __init__(self, model: Module, loss: Loss) -> None:
-        if not isinstance(model, Module):
-            raise TypeError(f"fit: model: expected a Module, got {type(model).__name__}")
+        checks.instance("fit", "model", model, Module, "a Module")
         self.model, self.loss = model, loss
         takes = arguments(model)
         self.takes_lengths, self.takes_state = "lengths" in takes, "state" in takes

@@ -165,8 +165,7 @@ def named(metrics: Metrics) -> dict[str, Metric]:
 
 def _refuse_no_metrics(metrics: Iterable[object]) -> None:
     for metric in metrics:
-        if not isinstance(metric, Metric):
-            raise TypeError(f"fit: metrics: expected Metrics, got {type(metric).__name__}")
+        checks.instance("fit", "metrics", metric, Metric, "Metrics")
 
 
 def _run(run: Run) -> None:

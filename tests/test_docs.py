@@ -87,6 +87,7 @@ def test_files_exist(page: Path) -> None:
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     links = re.findall(r"\]\((?!http)([^)#]+)\)", prose)
     paths = re.findall(r"`((?:rust|python|tests|benches|data|docs|examples|\.ci)/[\w./-]*)`", text)
+    assert links or paths or page.name not in ("README.md", "CONTRIBUTING.md")
     missing = [p for p in links if not (page.parent / p).exists()]
     assert missing + [p for p in paths if "foo" not in p and not (ROOT / p).exists()] == []
 

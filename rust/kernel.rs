@@ -1,4 +1,4 @@
-//! The register tile, and the product that is made of it.
+//! The product that is made of register tiles.
 //!
 //! Every matrix product in the crate, inside the time loop and outside, is
 //! `C[m, j] = init[m, j] + sum over k of A[m, k] * B[k, j]`
@@ -15,12 +15,10 @@
 use std::ops::Range;
 
 use crate::simd::{Element, Kernel, Lanes};
+use crate::tile::Tiles;
 
 /// Steps of `k` per block: a panel's block stays in the first-level cache.
-const K_BLOCK: usize = 256;
-
-/// Terms of a sum in a turn of its loop, which counts and jumps once for all of them.
-const TERMS: usize = 4;
+pub const K_BLOCK: usize = 256;
 
 /// Columns of a panel for lanes of `n` elements.
 pub const fn panel_width(n: usize) -> usize {
@@ -42,8 +40,9 @@ impl Blocks {
     /// All panels side by side.
     pub const DENSE: Self = Self { count: usize::MAX, stride: 0 };
 
+    /// The column where `panel` of `width` columns starts.
     #[inline(always)]
-    fn column(self, panel: usize, width: usize) -> usize {
+    pub fn column(self, panel: usize, width: usize) -> usize {
         match panel.checked_div(self.count) {
             Some(block) if block > 0 => block * self.stride + (panel % self.count) * width,
             _ => panel * width,
@@ -136,8 +135,6 @@ impl<T: Element> Product<T> {
     unsafe fn block<L: Lanes<T>>(&self, l: L, k0: usize, k: usize) {
         let at_once = panels_at_once(self.m);
         let tiles = self.m.div_ceil(L::ROWS);
-        // Few rows ask for nothing, and a division would be a part of their time.
-        let lines = if at_once == 1 { k.div_ceil(self.m.max(1)) } else { 0 };
         // Even tiles: a remainder of one row would cost as much as a full one. The first `taller`
         // ones have a row more than the others.
         let (height, taller) = (self.m / tiles.max(1), self.m % tiles.max(1));
@@ -145,7 +142,7 @@ impl<T: Element> Product<T> {
         let mut panel = 0;
         while panel < self.count {
             let n = at_once.min(self.count - panel);
-            let next = (self.after(panel, k0, panel_width(L::N)), lines);
+            let next = self.after(panel, k0, panel_width(L::N));
             // SAFETY: rows and panels lie inside the product.
             unsafe {
                 if taller > 0 {
@@ -175,11 +172,11 @@ impl<T: Element> Product<T> {
     #[allow(clippy::too_many_arguments)]
     unsafe fn tiles<L: Lanes<T>>(
         &self, l: L, rows: Range<usize>, height: usize, (panel, n): (usize, usize), k0: usize,
-        k: usize, (next, lines): (*const T, usize),
+        k: usize, next: *const T,
     ) {
         macro_rules! tile {
             ($rows:literal, $panels:literal) => {
-                l.enter(Tiles::<T, $rows, $panels> { of: self, rows, panel, k0, k, next, lines })
+                l.enter(Tiles::<T, $rows, $panels> { of: self, rows, panel, k0, k, next })
             };
         }
         match (height, n) {
@@ -218,143 +215,5 @@ fn panels_at_once(rows: usize) -> usize {
         2 => 3,
         3 => 2,
         _ => 1,
-    }
-}
-
-/// Register tiles of `R` rows by `P` panels, one below the other, terms `k0 .. k0 + k` of their sums.
-struct Tiles<'a, T, const R: usize, const P: usize> {
-    of: &'a Product<T>,
-    /// A whole number of tiles.
-    rows: Range<usize>,
-    panel: usize,
-    k0: usize,
-    k: usize,
-    /// The next panel, and the lines of it that are asked for a row: each tile asks for its part, so
-    /// that memory is asked all the time and not all at once.
-    next: *const T,
-    lines: usize,
-}
-
-impl<T: Element, const R: usize, const P: usize> Kernel<T> for Tiles<'_, T, R, P> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<L: Lanes<T>>(self, l: L) {
-        let (p, width) = (self.of, panel_width(L::N));
-        let (in_columns, out_columns) =
-            (self.columns(p.init.blocks, width), self.columns(p.out_blocks, width));
-        for row in self.rows.clone().step_by(R) {
-            // SAFETY: `Product::tiles` is given rows and panels inside the product, whose places
-            // the caller of `run_on` vouched for; after the first block of k, `out` holds the sums
-            // so far.
-            unsafe {
-                let out = p.out.add(row * p.out_row);
-                let mut acc = if self.k0 == 0 {
-                    self.load(l, p.init.start.add(row * p.init.row), p.init.row, in_columns)
-                } else {
-                    self.load(l, out, p.out_row, out_columns)
-                };
-                self.sum(l, row, &mut acc);
-                for (r, line) in acc.iter().enumerate() {
-                    for (j, panel) in line.iter().enumerate() {
-                        let place = out.add(r * p.out_row + out_columns[j]);
-                        l.store(place, panel[0]);
-                        l.store(place.add(L::N), panel[1]);
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl<T: Element, const R: usize, const P: usize> Tiles<'_, T, R, P> {
-    #[inline(always)]
-    fn columns(&self, blocks: Blocks, width: usize) -> [usize; P] {
-        std::array::from_fn(|j| blocks.column(self.panel + j, width))
-    }
-
-    #[inline(always)]
-    unsafe fn load<L: Lanes<T>>(
-        &self, l: L, start: *const T, stride: usize, columns: [usize; P],
-    ) -> [[[L::V; 2]; P]; R] {
-        let mut acc = [[[l.splat(T::default()); 2]; P]; R];
-        for (r, row) in acc.iter_mut().enumerate() {
-            for (j, panel) in row.iter_mut().enumerate() {
-                // SAFETY: the caller vouches for R rows of P panels.
-                unsafe {
-                    let place = start.add(r * stride + columns[j]);
-                    *panel = [l.load(place), l.load(place.add(L::N))];
-                }
-            }
-        }
-        acc
-    }
-
-    /// The hot loop of the crate.
-    ///
-    /// Beside twelve multiply-adds, a term of six rows by two registers has eight instructions that
-    /// read, and a quarter of nine that count. A processor alone has room for twice as many; one
-    /// that shares its core with another program has not, and took 15 to 23 % longer with them.
-    #[inline(always)]
-    unsafe fn sum<L: Lanes<T>>(&self, l: L, row: usize, acc: &mut [[[L::V; 2]; P]; R]) {
-        let (p, width) = (self.of, panel_width(L::N));
-        let (next, lines) = (self.next.wrapping_add(row * self.lines * width), R * self.lines);
-        let a = std::array::from_fn(|r| p.a.start.wrapping_add((row + r) * p.a.row + self.k0));
-        let b = std::array::from_fn(|j| {
-            p.panels.wrapping_add((self.panel + j) * p.panel_stride + self.k0 * width)
-        });
-        let asked = if P == 1 && R > 3 { lines.min(self.k) } else { 0 };
-        for k in 0..asked {
-            l.prefetch(next.wrapping_add(k * width));
-            // SAFETY: term k < self.k of R rows and P panels, inside the product.
-            unsafe { Self::term(l, &a, &b, k, acc) };
-        }
-        // Three rows by two panels fill all registers: their loop cannot read ahead at all.
-        let turn = if R == 3 && P == 2 { 1 } else { TERMS };
-        let whole = asked + (self.k - asked) / turn * turn;
-        for k in (asked..whole).step_by(turn) {
-            for i in 0..turn {
-                // SAFETY: as above.
-                unsafe { Self::term(l, &a, &b, k + i, acc) };
-                // With few rows there are registers enough to read ahead.
-                if R > 3 {
-                    acc.as_flattened_mut().as_flattened_mut().iter_mut().for_each(|v| l.pin(v));
-                }
-            }
-        }
-        for k in whole..self.k {
-            // SAFETY: as above.
-            unsafe { Self::term(l, &a, &b, k, acc) };
-        }
-    }
-
-    /// One more term of each sum.
-    #[inline(always)]
-    unsafe fn term<L: Lanes<T>>(
-        l: L, a: &[*const T; R], b: &[*const T; P], k: usize, acc: &mut [[[L::V; 2]; P]; R],
-    ) {
-        // SAFETY: the caller vouches for term k of the rows and panels that start here.
-        unsafe {
-            if P == 1 {
-                let b = b[0].add(k * panel_width(L::N));
-                let weights = [l.load(b), l.load(b.add(L::N))];
-                for (r, row) in acc.iter_mut().enumerate() {
-                    let x = l.splat(*a[r].add(k));
-                    row[0] = [l.fma(x, weights[0], row[0][0]), l.fma(x, weights[1], row[0][1])];
-                }
-            } else {
-                let x: [L::V; R] = std::array::from_fn(|r| l.splat(*a[r].add(k)));
-                #[expect(clippy::needless_range_loop, reason = "rows run inside panels here")]
-                for j in 0..P {
-                    let b = b[j].add(k * panel_width(L::N));
-                    for half in 0..2 {
-                        let weights = l.load(b.add(half * L::N));
-                        for r in 0..R {
-                            acc[r][j][half] = l.fma(x[r], weights, acc[r][j][half]);
-                        }
-                    }
-                }
-            }
-        }
     }
 }

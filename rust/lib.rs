@@ -55,7 +55,7 @@
 //! |---|---|
 //! | `simd` | the only place that knows instruction sets: the trait `Lanes`, one file each |
 //! | `math` | exponential, sigmoid, tanh, with error bounds |
-//! | `kernel`, `panels` | the register tile, the product made of it, and packing |
+//! | `kernel`, `tile`, `panels` | the product, the register tile that it is made of, and packing |
 //! | `gemm` | products and sums outside the time loop |
 //! | `cells` | one file a cell: equations, forward next to backward |
 //! | `sequence` | the time loop and backpropagation through time, written once |
@@ -107,6 +107,7 @@ pub mod softmax;
 mod team;
 #[cfg(test)]
 mod testing;
+mod tile;
 mod view;
 pub use error::{Error, Result};
 pub use sequence::*;

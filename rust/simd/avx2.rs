@@ -134,6 +134,12 @@ macro_rules! lanes {
                 unsafe { pin(v) };
             }
             #[inline(always)]
+            fn pin_place(self, mut p: *const $t) -> *const $t {
+                // SAFETY: a comment for the assembler, no instruction.
+                unsafe { asm!("/* {} */", inout(reg) p, options(nostack, preserves_flags)) };
+                p
+            }
+            #[inline(always)]
             fn enter<K: Kernel<$t>>(self, kernel: K) -> K::Output {
                 // SAFETY: `self` exists only where the instruction set was detected.
                 unsafe { self.compiled(kernel) }

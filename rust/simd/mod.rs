@@ -93,6 +93,12 @@ pub trait Lanes<T: Element>: Copy + Send + Sync + 'static {
     /// instruction, and a set with registers enough needs none.
     #[inline(always)]
     fn pin(self, _: &mut Self::V) {}
+    /// The same place, of which the compiler no longer knows how far it is from others; no
+    /// instruction either. It is for sets that add a distance while they read.
+    #[inline(always)]
+    fn pin_place(self, p: *const T) -> *const T {
+        p
+    }
 
     /// Transposes a block of `N` lines of `N` elements: line `i`, `step` elements after line
     /// `i - 1`, becomes column `i` of rows that are `row` elements apart.

@@ -225,12 +225,10 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             Factor::Stage => (s, count),
         };
         let rows = self.rows(part.start, s);
-        let dy = |r: usize, unit: usize| {
-            self.arrays.dy.as_ref().map(|dy| {
-                let r = part.start + r;
-                let (start, step) = dy.line(plan.rows[r], plan.time(r, s, self.saved.reverse));
-                (start.wrapping_offset(unit as isize * step).cast_const(), step)
-            })
+        let dy = |r: usize| {
+            let r = part.start + r;
+            let line = |dy: &View<T>| dy.line(plan.rows[r], plan.time(r, s, self.saved.reverse));
+            self.arrays.dy.as_ref().map(line).map(|(row, step)| (row.cast_const(), step))
         };
         let units = if stage == 0 { sizes.output } else { sizes.hidden };
         let mut blocks = self.sums(l, count, units, s).peekable();

@@ -167,20 +167,22 @@ pub(super) struct BackwardRows<T> {
 }
 
 impl<T: Element> BackwardRows<T> {
-    /// Runs the cell's backward arithmetic of `stage` on every sum. `dy(row, unit)` is the place
-    /// and step of the incoming gradient, in the first stage.
+    /// Runs the cell's backward arithmetic of `stage` on every sum. `dy(row)` is the place and step
+    /// of the incoming gradient, in the first stage.
     ///
     /// # Safety
-    /// As for `ForwardRows::run`; `dy` names `n` elements.
+    /// As for `ForwardRows::run`; `dy` names a row of units.
     #[inline(always)]
     pub unsafe fn run<C: Cell<T>, L: Lanes<T>>(
         &self, l: L, cell: C, stage: usize, spec: &Backward, sums: &Sums<T>,
-        dy: impl Fn(usize, usize) -> Option<(*const T, isize)>,
+        dy: impl Fn(usize) -> Option<(*const T, isize)>,
     ) {
         for r in 0..sums.rows {
+            let dy = if stage == 0 { dy(r) } else { None };
             for unit in sums.units(l) {
+                let dy = dy.map(|(row, step)| (row.wrapping_offset(unit as isize * step), step));
                 // SAFETY: as the caller says.
-                unsafe { self.panel(l, cell, stage, spec, sums, (r, unit), dy(r, unit)) };
+                unsafe { self.panel(l, cell, stage, spec, sums, (r, unit), dy) };
             }
         }
     }
@@ -206,7 +208,7 @@ impl<T: Element> BackwardRows<T> {
                 l.prefetch(self.h_before.add(out).wrapping_offset(ahead.state));
                 u.h_prev = l.load_up_to(self.h_before.add(out), n);
             }
-            if let Some((dy, _)) = dy.filter(|_| stage == 0) {
+            if let Some((dy, _)) = dy {
                 l.prefetch(dy.wrapping_offset(ahead.dy));
             }
             if stage == 0 {

@@ -131,6 +131,8 @@ def _private(part: Any) -> Any:
 
     Only so is it known that an element may be taken twice.
     """
+    if isinstance(part, int | slice):  # the usual ones, soon answered
+        return part
     is_sequence = isinstance(part, Sequence) and not isinstance(part, str)
     if is_sequence or (hasattr(part, "__array__") and not isinstance(part, np.generic)):
         with suppress(TypeError, ValueError):  # which is left to be refused as no index

@@ -255,6 +255,23 @@ class TestProgress:
         run(epochs=1)
         assert "6/6" in terminal.getvalue()
 
+    def test_the_end_tells_the_last_validation(self, capsys: pytest.CaptureFixture[str]) -> None:
+        _, history = run(epochs=1, progress=True, validation=Windows(1))
+        last = capsys.readouterr().err.rstrip().rpartition("\r")[2]
+        assert last.endswith(f", validation {history['validation_loss'][-1]:.4g}]")
+        assert "6/6" in last
+
+    def test_a_training_that_stopped_says_why(self, capsys: pytest.CaptureFixture[str]) -> None:
+        class Enough(Callback):
+            def on_step_end(self, run: Any) -> None:
+                if run.step == 2:
+                    run.stop("enough")
+
+        run(Enough(), epochs=2, progress=True)
+        last = capsys.readouterr().err.rstrip().rpartition("\r")[2]
+        assert "2/2" in last
+        assert last.endswith("; enough]")
+
     def test_accumulating_it_ends_at_the_end(self, capsys: pytest.CaptureFixture[str]) -> None:
         run(epochs=1, progress=True, accumulate=4)
         assert "6/6" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Calls as a user gets them wrong: each is refused in the one form before anything is done."""
 
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,19 @@ import numpy as np
 import pytest
 
 import recurra
-from recurra import checkpoint, data, layers, losses, metrics, ops, random, schedules, text, train
+from recurra import (
+    checkpoint,
+    data,
+    layers,
+    lm,
+    losses,
+    metrics,
+    ops,
+    random,
+    schedules,
+    text,
+    train,
+)
 from training import tagger
 
 X = np.zeros((2, 3, 4), np.float32)
@@ -85,7 +98,7 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
      "uniform: low: expected a number, got str"),
     (lambda: random.normal((2, -1)), ValueError, "normal: shape: expected an int >= 0, got -1"),
     (lambda: recurra.Linear(2**40, 2**40), MemoryError,
-     f"uniform: shape: expected one that any memory holds, got {(2**40, 2**40)}"),
+     f"uniform: shape: expected a shape that memory holds, got {(2**40, 2**40)}"),
     (lambda: fit(clip_norm="1"), TypeError, "fit: clip_norm: expected a number, got str"),
     (lambda: text.split(np.arange(9), "0.1"), TypeError,  # type: ignore[arg-type]
      "split: validation: expected a number, got str"),
@@ -200,6 +213,22 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
      "Tokenizer.fit_on_texts: texts: expected a list of texts, got int"),
     (lambda: text.Vocabulary.of(b"ab"), TypeError,  # type: ignore[arg-type]
      "Vocabulary.of: text: expected a str, got bytes"),
+    (lambda: len(recurra.Tensor(1.0)), TypeError,
+     "len: tensor: expected at least one axis, got shape ()"),
+    (lambda: layers.dropout(X, 0.5, shared=(3,)), ValueError,
+     "dropout: axis: expected -3 <= axis < 3, got 3"),
+    (lambda: layers.dropout(X, 0.5, shared=1), TypeError,  # type: ignore[arg-type]
+     "dropout: shared: expected a list of axes, got int"),
+    (lambda: checkpoint.save("a", {}, {"a": 1}), TypeError,  # type: ignore[dict-item]
+     "checkpoint.save: tensors and metadata: expected texts for names, got int"),
+    (lambda: data.create_sequences(X[0], 1, target_columns=slice("a")), IndexError,
+     "create_sequences: target_columns: expected columns of (3, 4), "
+     "got (slice(None, None, None), slice(None, 'a', None))"),
+    (lambda: losses.sequence_mask(RAGGED, 3), ValueError,
+     "sequence_mask: lengths: expected an array, or lists of equal lengths, "
+     "got a list of different ones"),
+    (lambda: data.blocked_folds(9, 3, gap=3), ValueError,
+     "blocked_folds: gap: expected rows to train on in every fold, got 3"),
     (lambda: recurra.RNN(4, 5, nonlinearity=None), ValueError,  # type: ignore[arg-type]
      "RNN: nonlinearity: expected 'tanh' or 'relu', got None"),
 ]  # fmt: skip
@@ -209,6 +238,133 @@ CASES: list[tuple[Callable[[], Any], type[Exception], str]] = [
 def test_refused(call: Callable[[], Any], kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=f"^{re.escape(message)}$"):
         call()
+
+
+# By the operation and the argument that an error names: what takes a size or a count.
+SIZES: dict[str, Callable[[Any], Any]] = {
+    "RNN: input_size": lambda n: recurra.RNN(n, 4),
+    "GRU: hidden_size": lambda n: recurra.GRU(3, n),
+    "LSTM: num_layers": lambda n: recurra.LSTM(3, 4, num_layers=n),
+    "LSTM: proj_size": lambda n: recurra.LSTM(3, 4, proj_size=n),
+    "Linear: in_features": lambda n: recurra.Linear(n, 3),
+    "Linear: out_features": lambda n: recurra.Linear(3, n),
+    "LayerNorm: features": recurra.LayerNorm,
+    "BatchNorm: num_features": recurra.BatchNorm,
+    "Embedding: num_embeddings": lambda n: recurra.Embedding(n, 3),
+    "Embedding: embedding_dim": lambda n: recurra.Embedding(3, n),
+    "Conv1d: in_channels": lambda n: recurra.Conv1d(n, 4, 3),
+    "Conv1d: out_channels": lambda n: recurra.Conv1d(4, n, 3),
+    "Conv1d: kernel_size": lambda n: recurra.Conv1d(4, 4, n),
+    "Conv1d: stride": lambda n: recurra.Conv1d(4, 4, 3, stride=n),
+    "Conv1d: padding": lambda n: recurra.Conv1d(4, 4, 3, padding=n),
+    "Conv1d: dilation": lambda n: recurra.Conv1d(4, 4, 3, dilation=n),
+    "Conv1d: groups": lambda n: recurra.Conv1d(4, 4, 3, groups=n),
+    "MaxPool1d: kernel_size": recurra.MaxPool1d,
+    "AvgPool1d: padding": lambda n: recurra.AvgPool1d(2, padding=n),
+    "AdaptiveAvgPool1d: output_size": recurra.AdaptiveAvgPool1d,
+    "AdditiveAttention: key_size": lambda n: recurra.AdditiveAttention(3, n, 4),
+    "MultiheadAttention: embed_dim": lambda n: recurra.MultiheadAttention(n, 1),
+    "MultiheadAttention: num_heads": lambda n: recurra.MultiheadAttention(4, n),
+    "WordDropout: unknown": lambda n: recurra.WordDropout(0.5, n),
+    "CRF: num_tags": recurra.CRF,
+    "ctc_beam_decode: beam_width": lambda n: recurra.ctc_beam_decode(X, beam_width=n),
+    "ctc_greedy_decode: blank": lambda n: recurra.ctc_greedy_decode(X, blank=n),
+    "uniform: shape": lambda n: random.uniform((2, n)),
+    "Arrays: batch_size": lambda n: data.Arrays(X, X, n),
+    "epoch: number": lambda n: data.Arrays(X, X, 1, shuffle=True).epoch(n),
+    "Sequences: max_tokens": lambda n: data.Sequences([[1]], [1], max_tokens=n),
+    "pad_sequences: length": lambda n: data.pad_sequences([[1]], n),
+    "random_split: size": data.random_split,
+    "blocked_folds: folds": lambda n: data.blocked_folds(9, n),
+    "forward_folds: gap": lambda n: data.forward_folds(9, 2, gap=n),
+    "sliding_windows: window": lambda n: data.sliding_windows(X, n),
+    "create_sequences: stride": lambda n: data.create_sequences(X[0], 1, stride=n),
+    "confusion_matrix: num_classes": lambda n: metrics.confusion_matrix([0], [0], n),
+    "mase: season": lambda n: metrics.mase([1.0], [1.0], [1.0, 2.0], season=n),
+    "sequence_mask: steps": lambda n: losses.sequence_mask([0], n),
+    "StepLR: step_size": lambda n: schedules.StepLR(sgd(), n),
+    "OneCycleLR: total_steps": lambda n: schedules.OneCycleLR(sgd(), 0.1, n),
+    "ReduceLROnPlateau: patience": lambda n: schedules.ReduceLROnPlateau(sgd(), patience=n),
+    "EarlyStopping: patience": train.EarlyStopping,
+    "Checkpoints: every": lambda n: train.Checkpoints("a", every=n),
+    "fit: epochs": lambda n: fit(epochs=n),
+    "fit: accumulate": lambda n: fit(accumulate=n),
+    "find_lr: steps": lambda n: train.find_lr(tagger()[0], (X, X), recurra.mse, sgd(), steps=n),
+    "LMConfig: layers": lambda n: lm.LMConfig(layers=n),
+    "summary: inputs": lambda n: recurra.Linear(2, 2).summary((n, 2)),
+}
+NO_SIZES = (2**63, 2**70, -(10**5000), -1, True, 1.0, np.float32(2), "3", [])
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_what_is_no_size(name: str) -> None:
+    """Refused before any work: nothing is looped over or allocated."""
+    for value in NO_SIZES:
+        with pytest.raises((TypeError, ValueError), match=f"^{re.escape(name)}: expected .*, got "):
+            SIZES[name](value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        recurra.LayerNorm,
+        recurra.BatchNorm,
+        lambda n: recurra.Linear(n, 3),
+        lambda n: recurra.Embedding(3, n),
+        lambda n: recurra.Conv1d(4, 4, 2, padding=n >> 3)(X),
+        lambda n: recurra.MaxPool1d(n, 1, n // 2)(X),
+        lambda n: recurra.AdaptiveAvgPool1d(n)(X),
+        lambda n: random.uniform((2, n)),
+        lambda n: data.pad_sequences([[1]], length=n),
+        data.random_split,
+        lambda n: data.blocked_folds(n, n),
+        lambda n: metrics.confusion_matrix([0], [0], n),
+        lambda n: metrics.confusion_matrix([0], [n]),
+        lambda n: losses.sequence_mask([1, 2], n),
+        lambda n: recurra.Linear(2, 2).summary((n, n, 2)),
+    ],
+)
+def test_no_memory_for_it(call: Callable[[int], Any]) -> None:
+    for size in (2**50, 2**62, 2**63 - 1):
+        with pytest.raises(
+            MemoryError, match=r"^\w+: \w+: expected a shape that memory holds, got "
+        ):
+            call(size)
+
+
+def test_large_steps_that_cost_nothing() -> None:
+    """Where a number says how far to go, none is too far."""
+    far = sys.maxsize
+    assert recurra.Conv1d(4, 5, 2, stride=far)(X).shape == (2, 1, 5)
+    assert recurra.Conv1d(4, 5, 1, dilation=far)(X).shape == (2, 3, 5)
+    assert recurra.MaxPool1d(2, far)(X).shape == (2, 1, 4)
+    assert len(list(data.Arrays(X, X, far, shuffle=True).epoch(np.int64(3)))) == 1  # type: ignore[arg-type]
+    assert train.EarlyStopping(far).patience == far
+
+
+INDICES: tuple[Any, ...] = (
+    "a", 1.0, 2, -3, 2**63, 2**70, (0, 0, 0, 0), (0, "a"), [5], ["a"], [[1], [1, 2]],
+    np.array([0.5]), np.array([2]), [True], slice("a"), slice(None, None, 0), recurra.Tensor(X),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("index", INDICES, ids=repr)
+def test_no_index(index: Any) -> None:
+    tensor = recurra.Tensor(X)
+    with pytest.raises(
+        IndexError, match=r"^getitem: index: expected an index of shape \(2, 3, 4\), "
+    ):
+        tensor[index]
+
+
+def test_no_layer() -> None:
+    model = recurra.Sequential(ops.tanh, ops.relu)
+    assert (model[np.int64(-1)], model[1:], list(model)) == (ops.relu, (ops.relu,), [*model.layers])
+    for index in (2, -3, 2**70, "a", None, 1.0):
+        with pytest.raises(
+            IndexError, match=r"^Sequential: index: expected an int from -2 to 1 or"
+        ):
+            model[index]
 
 
 def test_operations_take_arrays_as_they_are() -> None:

@@ -256,3 +256,21 @@ def test_running_out_of_memory_is_an_exception(cell: str, gates: int, memory: st
     code = SCARCE.format(cell=cell, memory=memory, **weights)
     lines = python(code, MALLOC_MMAP_THRESHOLD_="65536")
     assert lines == [f"{call} True True" for call in ("forward", "backward", "step")]
+
+
+def test_a_stack_that_no_memory_holds_is_refused_at_once() -> None:
+    """Each layer alone would do: without a look at them all they are made until memory ends."""
+    lines = python("""
+import recurra
+limit(1 << 30)
+for layer in (recurra.RNN, recurra.LSTM, recurra.GRU):
+    for count in (2**21, 2**31, 2**62):
+        try:
+            layer(1, 1, count, bidirectional=count == 2**31, bias=False)
+        except MemoryError as error:
+            print(error)
+""")
+    assert len(lines) == 9
+    assert {line.split(", got")[0].split(": ", 1)[1] for line in lines} == {
+        "parameters: expected a shape that memory holds"
+    }

@@ -204,6 +204,12 @@ def test_reshape_and_transpose() -> None:
     check_gradients(lambda t: t.transpose(1, -1, 0), x)
 
 
+def array_like(values: list[int]) -> Any:
+    """As a series of another library: what converts to an array and is none."""
+    convert = {"__array__": lambda *_, **__: np.array(values), "__repr__": lambda _: "Series"}
+    return type("Series", (), convert)()
+
+
 INDICES: list[Any] = [
     0,
     -1,
@@ -223,6 +229,15 @@ INDICES: list[Any] = [
     np.int64(1),
     np.array([True, False]),
     array(2, 3, 4) > 0,
+    np.array(1),
+    True,
+    [],
+    np.zeros((2, 0), int),
+    [[0, 0], [1, 0]],
+    # what NumPy reads as an array, with an element that is taken twice
+    ((0, 0), 1),
+    (slice(None), range(2), (1, 1)),
+    array_like([1, 1]),
 ]
 
 

@@ -46,8 +46,11 @@ from recurra.train import Callback, fit
 
 class Stop(Callback):
     def on_step_end(self, run):
-        if run.step == int(sys.argv[1]):
-            raise KeyError("mine")
+        if run.step == abs(int(sys.argv[1])):
+            if sys.argv[1] == "-5":
+                run.stop("enough")
+            else:
+                raise KeyError("mine")
 
 x = np.ones((8, 1), np.float32)
 model = recurra.Linear(1, 1)
@@ -98,6 +101,14 @@ def test_an_error_leaves_the_widget_where_it_was(tmp_path: Path) -> None:
     assert (largest, style) == ("12", "danger")
     assert int(value) == 4
     assert "4/12" in text
+
+
+def test_a_training_that_stopped_is_no_error(tmp_path: Path) -> None:
+    out, err = run(tmp_path, kernel=True, stop=-5)
+    assert err == ""
+    value, _, style, _, text = out.split("|", 4)
+    assert (value, style) == ("5", "success")
+    assert text.strip().endswith("; enough]")
 
 
 def test_text_without_widgets(tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ PARAMETERS = {
     "w_hr": "weight_hr",
 }
 
+# Bytes that Python takes for a cell beside the values.
+OBJECTS = 2048
+
 # What `repr` leaves out.
 DEFAULTS = {
     "num_layers": 1,
@@ -173,6 +176,7 @@ class Recurrent(Module):
         return {name: parameter.data for name, parameter in self._parameters(i).items()}
 
     def _make_parameters(self) -> None:
+        self._refuse_too_many()
         bound = 1 / math.sqrt(self.hidden_size)
         self._names_of: list[dict[str, str]] = []
         self._weights_of: list[attrgetter[tuple[Parameter | None, ...]]] = []
@@ -214,6 +218,16 @@ class Recurrent(Module):
                 f"{name}: proj_size: expected less than hidden_size = {self.hidden_size}, "
                 f"got {self.proj_size}"
             )
+
+    def _refuse_too_many(self) -> None:
+        """At once, not when memory has ended: all layers but the first are of one size."""
+        directions, stack = self._stack.directions, self._stack
+        first, other = (
+            sum(math.prod(shape) for shape in self._shapes(i).values()) for i in (0, directions)
+        )
+        values = directions * first + (stack.cells - directions) * other
+        size = values * self.dtype.itemsize + stack.cells * OBJECTS
+        checks.room(stack.name, "parameters", (size,), np.uint8)
 
     def _refuse_dropout(self) -> None:
         if self.training and self.dropout:

@@ -53,6 +53,8 @@ def save(
     arrays = checks.mapping("checkpoint.save", "tensors", tensors, "arrays by name")
     given = {} if metadata is None else metadata
     texts = checks.mapping("checkpoint.save", "metadata", given, "texts by name")
+    for name in (*arrays, *texts, *texts.values()):
+        checks.instance("checkpoint.save", "tensors and metadata", name, str, "texts for names")
     data = _core.serialize_safetensors(dict(arrays), dict(texts))
     try:
         write_atomically(target, data)

@@ -1,6 +1,7 @@
 """Argument checks of the Python layer. Every message says operation, argument, expected, got."""
 
 import os
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -92,13 +93,43 @@ def shape(
         )
 
 
-def size(operation: str, argument: str, value: int, least: int = 1) -> int:
-    """`value` as an int not below `least`."""
+def size(operation: str, argument: str, value: int, least: int = 1, bits: int = 63) -> int:
+    """`value` as an int from `least` to 2**bits - 1: what an index of an array can be, usually."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{operation}: {argument}: expected an int, got {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{operation}: {argument}: expected an int >= {least}, got {value}")
-    return int(value)
+    found = int(value)
+    if not least <= found < 2**bits:
+        wanted = f">= {least}" if found < least else f"< 2**{bits}"
+        raise ValueError(f"{operation}: {argument}: expected an int {wanted}, got {brief(found)}")
+    return found
+
+
+def brief(value: object) -> str:
+    """`value` as an error shows it, shortened."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python spells no number of more than some thousand digits
+        return f"a {type(value).__name__} too long to show"
+
+
+def element(operation: str, argument: str, values: Any, index: Any, wanted: str) -> Any:
+    """`values[index]`, or an IndexError in the one form if `index` is no index of it."""
+    try:
+        return values[index]
+    except (IndexError, OverflowError, TypeError, ValueError):
+        raise IndexError(
+            f"{operation}: {argument}: expected {wanted}, got {brief(index)}"
+        ) from None
+
+
+def room(operation: str, argument: str, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+    """An array to fill, or at once a MemoryError in the one form if there is no memory for it."""
+    try:
+        return np.empty(shape, dtype)
+    except (MemoryError, OverflowError, ValueError):  # the last two: more than any memory
+        raise MemoryError(
+            f"{operation}: {argument}: expected a shape that memory holds, got {tuple(shape)}"
+        ) from None
 
 
 def number(operation: str, argument: str, value: object) -> float:
@@ -170,5 +201,5 @@ def one_of(operation: str, argument: str, value: object, choices: Sequence[str])
     """`value` if it is one of `choices`."""
     if not isinstance(value, str) or value not in choices:
         names = " or ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{operation}: {argument}: expected {names}, got {value!r}")
+        raise ValueError(f"{operation}: {argument}: expected {names}, got {brief(value)}")
     return value

@@ -310,7 +310,8 @@ class Sequential(Module):
         return len(self.layers)
 
     def __getitem__(self, index: int) -> Any:
-        return self.layers[index]
+        wanted = f"an int from {-len(self)} to {len(self) - 1} or a slice"
+        return checks.element("Sequential", "index", self.layers, index, wanted)
 
     def forward(self, x: Any, lengths: Any = None, state: Any = _routing.NO_STATE) -> Any:
         """The last layer's result, and with `state=` the states too: see the class."""

@@ -76,8 +76,7 @@ class Generator:
 
     def _start(self, operation: str, **state: int) -> None:
         for name, value in state.items():
-            if checks.size(operation, name, value, 0) >= 2**64:
-                raise ValueError(f"{operation}: {name}: expected an int < 2**64, got {value}")
+            checks.size(operation, name, value, 0, bits=64)
         self._seed, self._draws = int(state["seed"]), int(state["draws"])
         # Taking the next number is one step for the interpreter: threads need no lock, and a
         # forked child cannot inherit one that is held.
@@ -209,8 +208,7 @@ def _bits(kind: np.dtype[np.floating[Any]]) -> int:
 def _tuple(operation: str, shape: Shape) -> tuple[int, ...]:
     lengths = shape if isinstance(shape, tuple) else (shape,)
     sizes = tuple(checks.size(operation, "shape", length, 0) for length in lengths)
-    if math.prod(sizes) >= 2**60:
-        raise MemoryError(f"{operation}: shape: expected one that any memory holds, got {shape}")
+    checks.room(operation, "shape", sizes, np.uint64)  # what the numbers are made of
     return sizes
 
 

@@ -178,6 +178,8 @@ class Tensor:
         return self.item()
 
     def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len: tensor: expected at least one axis, got shape ()")
         return len(self._array)
 
     def __iter__(self) -> Iterator[Tensor]:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from recurra import checks
 from recurra.random import Generator
 
-__all__ = ["Indices", "check_seed", "permutation"]
+__all__ = ["Indices", "check_epoch", "check_seed", "permutation"]
 
 Indices = NDArray[np.intp]
 
@@ -17,9 +17,12 @@ STREAMS_AN_EPOCH = 2**8
 
 def check_seed(operation: str, seed: int) -> int:
     """`seed`, an int in 0..2**64-1."""
-    if checks.size(operation, "seed", seed, 0) >= 2**64:
-        raise ValueError(f"{operation}: seed: expected an int < 2**64, got {seed}")
-    return int(seed)
+    return checks.size(operation, "seed", seed, 0, bits=64)
+
+
+def check_epoch(number: int) -> int:
+    """The number of an epoch: each has `STREAMS_AN_EPOCH` of the upper half's streams."""
+    return checks.size("epoch", "number", number, 0, bits=55)
 
 
 def permutation(size: int, seed: int, epoch: int, draw: int = 0) -> Indices:

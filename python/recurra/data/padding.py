@@ -82,7 +82,9 @@ def fill(
 ) -> Padded:
     """The arrays, none of more than `steps`, in a new one whose other elements are `value`."""
     lengths = np.array([len(array) for array in arrays], np.int64)
-    values = np.full((len(arrays), steps, *arrays[0].shape[1:]), value, dtype)
+    shape = (len(arrays), steps, *arrays[0].shape[1:])
+    values = checks.room("pad_sequences", "length", shape, dtype)
+    values.fill(value)
     for row, array, kept in zip(values, arrays, lengths.tolist(), strict=True):
         row[steps - kept if left else 0 :][:kept] = array
     return Padded(values, lengths)

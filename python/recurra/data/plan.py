@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recurra import checks
 from recurra.data.batch import Lengths
-from recurra.data.order import Indices, permutation
+from recurra.data.order import Indices, check_epoch, permutation
 
 __all__ = ["Plan", "cut_by_count", "cut_by_tokens"]
 
@@ -35,7 +34,7 @@ class Plan:
 
     def epoch(self, number: int) -> Iterator[slice | Indices]:
         """The rows of each batch: a slice where they follow each other, so that it makes a view."""
-        checks.size("epoch", "number", number, 0)
+        number = check_epoch(number)
         if not self.shuffle and self.keys is None:
             return iter(self.cuts)
         rows = self._rows(number)

@@ -95,7 +95,9 @@ def check_columns(operation: str, argument: str, columns: object, count: int) ->
     """Refuse what is no number, and no list of numbers, in -count..count-1."""
     array = np.asarray(columns)
     if array.ndim > 1 or (array.size and array.dtype.kind not in "iu"):
-        raise TypeError(f"{operation}: {argument}: expected column numbers, got {columns!r}")
+        raise TypeError(
+            f"{operation}: {argument}: expected column numbers, got {checks.brief(columns)}"
+        )
     bad = array[(array < -count) | (array >= count)]
     if bad.size:
         raise IndexError(

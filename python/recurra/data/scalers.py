@@ -116,7 +116,10 @@ class Scaler:
                 raise ValueError(f"{name}: columns: expected None after a series, got {columns!r}")
             if not isinstance(columns, slice):
                 check.check_columns(name, "columns", columns, len(center))
-            center, scale = center[columns], scale[columns]
+            center, scale = (
+                checks.element(name, "columns", each, columns, f"some of {len(each)} columns")
+                for each in (center, scale)
+            )
         if center.ndim and array.shape[-1:] != center.shape:
             raise ValueError(
                 f"{name}: values: expected shape (..., {len(center)}), got {array.shape}"

@@ -1,6 +1,5 @@
 """Rows to train on, to choose by and to report on: cut in time, or drawn at random."""
 
-import itertools
 from collections.abc import Iterator, Sized
 from typing import Any, NamedTuple
 
@@ -103,11 +102,12 @@ def blocked_folds(size: int, folds: int, *, gap: int = 0) -> Iterator[tuple[Indi
     checks.size("blocked_folds", "gap", gap, 0)
     if checks.size("blocked_folds", "size", size) < folds:
         raise ValueError(f"blocked_folds: size: expected a row for each fold, got {size}")
-    edges = [size * i // folds for i in range(folds + 1)]
-    pairs = [_blocked(size, a, b, gap) for a, b in itertools.pairwise(edges)]
-    if not all(len(train) for train, _ in pairs):
+    checks.room("blocked_folds", "size", (size,), np.intp)
+    # Of the folds without a row before them, the last has the fewest behind it.
+    last = min((gap + 1) * folds - 1, size * folds - 1) // size
+    if size * (last + 1) // folds + gap >= size:
         raise ValueError(f"blocked_folds: gap: expected rows to train on in every fold, got {gap}")
-    return iter(pairs)
+    return (_blocked(size, size * i // folds, size * (i + 1) // folds, gap) for i in range(folds))
 
 
 def _parts(

@@ -6,6 +6,7 @@ from recurra import checks
 from recurra.data import rows as check
 from recurra.data.batch import Batch, Values
 from recurra.data.chunks import cut
+from recurra.data.order import check_epoch
 
 __all__ = ["Streams"]
 
@@ -68,5 +69,5 @@ class Streams:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The windows of the streams, in the only order that a state can follow."""
-        checks.size("epoch", "number", number, 0)
+        check_epoch(number)
         return cut(self._whole, self.window)

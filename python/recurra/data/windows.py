@@ -96,7 +96,10 @@ def _columns(operation: str, series: Values, columns: Columns) -> Values:
         )
     if not isinstance(columns, slice):
         check.check_columns(operation, "target_columns", columns, series.shape[1])
-    chosen = series[:, columns]
+    wanted = f"columns of {series.shape}"
+    chosen: Values = checks.element(operation, "target_columns", series, np.s_[:, columns], wanted)
     if chosen.ndim == 2 and chosen.shape[1] == 0:
-        raise ValueError(f"{operation}: target_columns: expected at least one, got {columns}")
+        raise ValueError(
+            f"{operation}: target_columns: expected at least one, got {checks.brief(columns)}"
+        )
     return chosen

@@ -54,6 +54,7 @@ class BatchNorm(Module):
         self.eps = checks.within("BatchNorm", "eps", eps, 0)
         self.momentum = momentum if momentum is None else _share(momentum)
         self.dtype = checks.float_dtype("BatchNorm", dtype)
+        checks.room("BatchNorm", "num_features", (6, self.num_features), self.dtype)
         one, zero = np.ones(self.num_features, self.dtype), np.zeros(self.num_features, self.dtype)
         has_affine = checks.flag("BatchNorm", "affine", affine)
         self.weight = Parameter(one) if has_affine else None

@@ -109,10 +109,11 @@ def _window(kernel: int, stride: int, dilation: int, padding: int | str) -> Wind
     if isinstance(padding, str):
         checks.one_of("Conv1d", "padding", padding, ("valid", "same", "causal"))
     else:
-        checks.size("Conv1d", "padding", padding, 0)
+        checks.size("Conv1d", "padding", padding, 0, bits=60)
     if padding == "same" and stride != 1:
         raise ValueError(f"Conv1d: stride: expected 1 with padding='same', got {stride}")
-    room = dilation * (kernel - 1)
+    # With room to add: lengths of outputs are computed in 64 bits.
+    room = checks.size("Conv1d", "dilation * (kernel_size - 1)", dilation * (kernel - 1), 0, 60)
     sides = {"valid": (0, 0), "same": (room // 2, room - room // 2), "causal": (room, 0)}
     left, right = sides[padding] if isinstance(padding, str) else (padding, padding)
     return Window(kernel, stride, dilation, left, right)
@@ -130,7 +131,7 @@ def _conv1d(
     batch, steps, _ = sequence("Conv1d", x.data, weight.shape[1] * groups)
     window.refuse_short("Conv1d", steps)
     valid, used = window.valid("Conv1d", lengths, batch, steps)
-    windows = window.view(window.padded(x.data, valid, 0))
+    windows = window.view(window.padded("Conv1d", x.data, valid, 0))
     rows, w = _rows(windows, groups), _matrices(weight.data, groups)
     y = _products(rows, w, None if bias is None else bias.data)
     y = y.reshape(batch, windows.shape[1], len(weight))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from recurra import checks, random
 from recurra.autograd import Operand, Tensor, as_tensor, node
 from recurra.module import Module
+from recurra.ops.reductions import checked_axis
 from recurra.results import Array
 
 
@@ -114,7 +115,8 @@ def dropout(x: Operand, p: float, shared: Sequence[int] = (), rows: object = Non
     True
     """
     x = as_tensor("dropout", "x", x)
-    held = {axis % x.ndim for axis in shared}
+    given = checks.items("dropout", "shared", shared, "axes")
+    held = {checked_axis("dropout", axis, x.ndim) % x.ndim for axis in given}
     lengths = [1 if axis in held else n for axis, n in enumerate(x.shape)]
     # What a row draws is fixed, unless it depends on T: then each row needs a stream of its own.
     if rows is None and x.ndim > 2 and 1 not in held:

@@ -43,6 +43,7 @@ class LayerNorm(Module):
         self.dtype = checks.float_dtype("LayerNorm", dtype)
         affine = checks.flag("LayerNorm", "elementwise_affine", elementwise_affine)
         has_bias = checks.flag("LayerNorm", "bias", bias) and affine
+        checks.room("LayerNorm", "features", (affine + has_bias, self.features), self.dtype)
         self.weight = Parameter(np.ones(self.features, self.dtype)) if affine else None
         self.bias = Parameter(np.zeros(self.features, self.dtype)) if has_bias else None
 

@@ -65,7 +65,7 @@ class MaxPool1d(Pool1d):
         window = self._window
         window.refuse_short("MaxPool1d", steps)
         valid, used = window.valid("MaxPool1d", lengths, batch, steps)
-        windows = window.view(window.padded(x.data, valid, -np.inf))
+        windows = window.view(window.padded("MaxPool1d", x.data, valid, -np.inf))
         y: Array = functools.reduce(np.maximum, np.moveaxis(windows, 2, 0))
 
         def backward(g: Array) -> Array:
@@ -105,7 +105,7 @@ class AvgPool1d(Pool1d):
         window = self._window
         window.refuse_short("AvgPool1d", steps)
         valid, used = window.valid("AvgPool1d", lengths, batch, steps)
-        windows = window.view(window.padded(x.data, valid, 0))
+        windows = window.view(window.padded("AvgPool1d", x.data, valid, 0))
         counts = self._counts(window, x.data[..., :1], valid)
         total: Array = functools.reduce(np.add, np.moveaxis(windows, 2, 0))
 
@@ -122,7 +122,7 @@ class AvgPool1d(Pool1d):
         """What each window (B, N, 1) divides by."""
         if self.count_include_pad:
             return np.asarray(self.kernel_size, x.dtype)
-        steps = window.view(window.padded(np.ones_like(x), valid, 0))
+        steps = window.view(window.padded("AvgPool1d", np.ones_like(x), valid, 0))
         counts: Array = np.maximum(steps.sum(axis=2), 1)
         return counts
 

@@ -1,6 +1,6 @@
 """Pooling of whole rows over time, to one vector or to a number that is given."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,28 +110,27 @@ def _mean(x: Tensor, counts: NDArray[np.int64]) -> Tensor:
 def _means(x: Tensor, counts: NDArray[np.int64], parts: int) -> Tensor:
     """The means (B, N, C) of N parts of each row: products of the core with ones, which ascend."""
     ones = np.ones((1, x.shape[1]), x.dtype)
-    of_length = {n: _bounds(n, parts) for n in set(counts.tolist())}
-    bounds = [of_length[n] for n in counts.tolist()]
-    y = np.zeros((len(x), parts, x.shape[2]), x.dtype)
-    for out, row, ends in zip(y, x.data, bounds, strict=True):
-        for i, (a, b) in enumerate(ends):
+    steps, shape = counts.tolist(), (len(x), parts, x.shape[2])
+    y = checks.room("AdaptiveAvgPool1d", "output_size", shape, x.dtype)
+    y.fill(0)
+    for out, row, n in zip(y, x.data, steps, strict=True):
+        for i, (a, b) in enumerate(_bounds(n, parts)):
             out[i] = _core.linear_forward(ones[:, a:b], row[a:b].T)[0] / x.dtype.type(b - a)
 
     def backward(g: Array) -> Array:
         dx = np.zeros(x.shape, x.dtype)
-        for out, dy, ends in zip(dx, g, bounds, strict=True):
-            for each, (a, b) in zip(dy, ends, strict=False):  # an empty row has no parts
+        for out, dy, n in zip(dx, g, steps, strict=True):
+            for each, (a, b) in zip(dy, _bounds(n, parts), strict=False):  # an empty row has none
                 out[a:b] += each / x.dtype.type(b - a)
         return dx
 
     return node("means_over_time", y, (x, backward))
 
 
-def _bounds(steps: int, parts: int) -> list[tuple[int, int]]:
+def _bounds(steps: int, parts: int) -> Iterator[tuple[int, int]]:
     """Where part i begins and ends: i T / N rounded down, (i + 1) T / N rounded up."""
-    if steps == 0:
-        return []
-    return [(i * steps // parts, -(-(i + 1) * steps // parts)) for i in range(parts)]
+    count = parts if steps else 0
+    return ((i * steps // parts, -(-(i + 1) * steps // parts)) for i in range(count))
 
 
 def _counts(operation: str, x: Tensor, lengths: object) -> NDArray[np.int64]:

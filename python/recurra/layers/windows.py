@@ -60,12 +60,14 @@ class Window(NamedTuple):
                 f"{self.span}, got T = {steps}"
             )
 
-    def padded(self, x: Array, valid: Mask | None, fill: float) -> Array:
+    def padded(self, operation: str, x: Array, valid: Mask | None, fill: float) -> Array:
         """x with its padding: `fill` there, and where a step is not valid (B, T)."""
         batch, steps, channels = x.shape
         if valid is None and not (self.left or self.right):
             return x
-        out = np.full((batch, self.left + steps + self.right, channels), fill, x.dtype)
+        shape = (batch, self.left + steps + self.right, channels)
+        out = checks.room(operation, "padding", shape, x.dtype)
+        out.fill(fill)
         out[:, self.left : self.left + steps] = kept(valid, x, fill)
         return out
 
@@ -73,10 +75,12 @@ class Window(NamedTuple):
         """A read-only view (B, N, K, C) of the N windows; its memory overlaps."""
         batch, steps, channels = padded.shape
         over_b, over_t, over_c = padded.strides
+        # What goes beyond the row is never taken: as a number of bytes it may be too large.
+        stride, dilation = min(self.stride, steps), min(self.dilation, steps)
         return as_strided(
             padded,
             (batch, (steps - self.span) // self.stride + 1, self.kernel, channels),
-            (over_b, over_t * self.stride, over_t * self.dilation, over_c),
+            (over_b, over_t * stride, over_t * dilation, over_c),
             writeable=False,
         )
 

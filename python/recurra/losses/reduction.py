@@ -29,7 +29,7 @@ def sequence_mask(lengths: object, steps: int) -> NDArray[np.bool_]:
            [ True,  True,  True]])
     """
     steps = checks.size("sequence_mask", "steps", steps, 0)
-    array = np.asarray(lengths)
+    array = checks.array("sequence_mask", "lengths", lengths)
     if array.dtype.kind not in "iu":
         raise TypeError(f"sequence_mask: lengths: expected integers, got {array.dtype}")
     if array.ndim != 1:
@@ -38,6 +38,7 @@ def sequence_mask(lengths: object, steps: int) -> NDArray[np.bool_]:
         raise ValueError(
             f"sequence_mask: lengths: expected 0 <= length <= {steps}, got {array.tolist()}"
         )
+    checks.room("sequence_mask", "steps", (steps,), np.int64)
     return np.arange(steps) < array[:, None]
 
 

@@ -64,6 +64,7 @@ def confusion_matrix(
         classes = max(scored, 1 + _largest(labels), 1 + _largest(truth))
     else:
         classes = checks.size(operation, "num_classes", num_classes)
+    checks.room(operation, "num_classes", (classes, classes), np.float64)
     i = checks.index_array(operation, "targets", integers(truth), classes).ravel()
     j = checks.index_array(operation, "outputs", integers(labels), classes).ravel()
     factors = None if weights is None else as_weights(operation, "weights", weights)

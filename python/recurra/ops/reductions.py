@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from recurra import _core
+from recurra import _core, checks
 from recurra.autograd import Axes, Operand, Tensor, as_tensor, node
 from recurra.results import Array
 
@@ -102,7 +102,9 @@ def checked_axis(operation: str, axis: object, ndim: int) -> int:
         got = type(axis).__name__
         raise TypeError(f"{operation}: axis: expected an int, got {got}")
     if not -ndim <= axis < ndim:
-        raise ValueError(f"{operation}: axis: expected {-ndim} <= axis < {ndim}, got {axis}")
+        raise ValueError(
+            f"{operation}: axis: expected {-ndim} <= axis < {ndim}, got {checks.brief(axis)}"
+        )
     return int(axis)
 
 

@@ -1,11 +1,12 @@
 """Operations that move elements without changing them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
+from recurra import checks
 from recurra.autograd import Operand, Tensor, as_tensor, fused_node, node
 from recurra.ops.arithmetic import operands, sum_to
 from recurra.ops.reductions import checked_axis
@@ -24,7 +25,8 @@ def reshape(x: Operand, shape: int | tuple[int, ...]) -> Tensor:
         y = x.data.reshape(shape)
     except (TypeError, ValueError):
         raise ValueError(
-            f"reshape: shape: expected one of {x.size} elements as {x.shape} has, got {shape!r}"
+            f"reshape: shape: expected one of {x.size} elements as {x.shape} has, "
+            f"got {checks.brief(shape)}"
         ) from None
     return node("reshape", y, (x, lambda g: g.reshape(x.shape)))
 
@@ -40,7 +42,7 @@ def transpose(x: Operand, axes: Sequence[int] | None = None) -> Tensor:
     x = as_tensor("transpose", "x", x)
     if axes is not None and not _are_all_axes(axes, x.ndim):
         raise ValueError(
-            f"transpose: axes: expected each axis of shape {x.shape} once, got {axes!r}"
+            f"transpose: axes: expected each axis of shape {x.shape} once, got {checks.brief(axes)}"
         )
     back = None if axes is None else np.argsort([axis % x.ndim for axis in axes])
     return node("transpose", x.data.transpose(axes), (x, lambda g: g.transpose(back)))
@@ -59,9 +61,9 @@ def getitem(x: Operand, index: Any) -> Tensor:
     array([2., 0., 1.])
     """
     x = as_tensor("getitem", "x", x)
-    parts = index if isinstance(index, tuple) else (index,)
-    # A private copy: the caller may fill the same index array again before backward.
-    parts = tuple(np.array(p) if isinstance(p, np.ndarray | list) else p for p in parts)
+    parts = tuple(_private(part) for part in (index if isinstance(index, tuple) else (index,)))
+    wanted = f"an index of shape {x.shape}"
+    y = checks.element("getitem", "index", x.data, parts if len(parts) != 1 else parts[0], wanted)
 
     def backward(g: Array) -> Array:
         dx = np.zeros(x.shape, x.dtype)
@@ -71,7 +73,7 @@ def getitem(x: Operand, index: Any) -> Tensor:
             dx[parts] = g
         return dx
 
-    return node("getitem", x.data[parts], (x, backward))
+    return node("getitem", y, (x, backward))
 
 
 def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
@@ -122,6 +124,20 @@ def where(condition: object, a: Operand, b: Operand) -> Tensor:
         (a, lambda g: sum_to(np.where(mask, g, 0), a.shape)),
         (b, lambda g: sum_to(np.where(mask, 0, g), b.shape)),
     )
+
+
+def _private(part: Any) -> Any:
+    """A part of an index; what NumPy reads as an array, as one that the caller cannot fill again.
+
+    Only so is it known that an element may be taken twice.
+    """
+    if isinstance(part, int | slice):  # the usual ones, soon answered
+        return part
+    is_sequence = isinstance(part, Sequence) and not isinstance(part, str)
+    if is_sequence or (hasattr(part, "__array__") and not isinstance(part, np.generic)):
+        with suppress(TypeError, ValueError):  # which is left to be refused as no index
+            return np.array(part, np.intp if is_sequence and not part else None)
+    return part
 
 
 def _are_all_axes(axes: object, ndim: int) -> bool:

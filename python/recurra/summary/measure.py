@@ -103,7 +103,9 @@ def _input(model: Module, value: object, dtype: DTypeLike | None) -> Any:
         )
     shape = tuple(checks.size("summary", "inputs", size, 0) for size in value)
     found = next((parameter.dtype for parameter in model.parameters()), np.dtype(np.float32))
-    return np.zeros(shape, found if dtype is None else dtype)
+    zeros = checks.room("summary", "inputs", shape, found if dtype is None else dtype)
+    zeros.fill(0)
+    return zeros
 
 
 def _described(module: Module) -> str:

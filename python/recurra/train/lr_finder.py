@@ -65,7 +65,7 @@ def find_lr(
     low, high = (checks.number("find_lr", n, v) for n, v in (("low", low), ("high", high)))
     if not 0 < low < high < math.inf:
         raise ValueError(f"find_lr: low and high: expected 0 < low < high, got {low} and {high}")
-    checks.size("find_lr", "steps", steps, 3)
+    checks.room("find_lr", "steps", (checks.size("find_lr", "steps", steps, 3),), np.float64)
     run = Run(
         model=model,
         optimizer=an_optimizer("find_lr", optimizer),

@@ -29,14 +29,24 @@ class Progress(Callback):
         )
 
     def on_step_end(self, run: Run) -> None:
-        self._bar.set_postfix_str(
-            f"epoch {run.epoch + 1}, loss {run.loss:.4g}{self._validation}", refresh=False
-        )
+        self._tell(run.epoch + 1, run.loss)
         self._bar.update(run.epoch * len(run.data) + run.batch - self._bar.n)
 
     def on_epoch_end(self, run: Run, row: dict[str, Any]) -> None:
         if "validation_loss" in row:
             self._validation = f", validation {row['validation_loss']:.4g}"
+            self._tell(run.epoch, run.loss)  # the last epoch has no step after it to tell
+
+    def on_fit_end(self, run: Run) -> None:
+        if run.history.stopped and not run.history.interrupted:
+            self._bar.total = self._bar.n  # a widget that lacks steps is red, as after an error
+            told = self._bar.postfix or ""
+            self._bar.set_postfix_str(f"{told}; {run.history.stopped}", refresh=False)
+
+    def _tell(self, epoch: int, loss: float) -> None:
+        self._bar.set_postfix_str(
+            f"epoch {epoch}, loss {loss:.4g}{self._validation}", refresh=False
+        )
 
     def close(self) -> None:
         if self._bar is not None:

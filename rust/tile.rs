@@ -146,10 +146,11 @@ impl<T: Element, const R: usize, const P: usize> Tiles<'_, T, R, P> {
     #[inline(always)]
     fn places<L: Lanes<T>>(&self, l: L, row: usize) -> Places<T, R, P> {
         let p = self.of;
-        let line = |i| p.a.start.wrapping_add((row + i * ROWS_A_PLACE) * p.a.row + self.k0);
+        let line = |r| p.a.start.wrapping_add((row + r) * p.a.row + self.k0);
+        let place = |r| if r < R { l.pin_place(line(r)) } else { std::ptr::null() };
         let panel = |j| (self.panel + j) * p.panel_stride + self.k0 * panel_width(L::N);
         Places {
-            rows: std::array::from_fn(|i| l.pin_place(line(i))),
+            rows: std::array::from_fn(|i| place(i * ROWS_A_PLACE)),
             row: p.a.row,
             panels: std::array::from_fn(|j| p.panels.wrapping_add(panel(j))),
         }

@@ -68,12 +68,17 @@ const LEFT: usize = 96;
 /// Rows of a result below which a task is not split.
 const ROWS: usize = 24;
 
-/// Sums of outer products, split over the rows of the results.
+/// Sums of outer products, split over the rows of the results; and before them so many other tasks,
+/// each run by its number, so that nobody waits between the ones and the others.
+///
+/// # Errors
+/// The first task's; [`crate::Error::Memory`].
 ///
 /// # Safety
 /// All rows that the indices name exist and were written; outputs and sums are valid for writing.
 pub(crate) unsafe fn outer_products<T: Element>(
     isa: Isa, products: &[Outer<'_, T>], threads: usize,
+    (others, other): (usize, impl Fn(usize) -> Result<()> + Sync),
 ) -> Result<()> {
     let mut tasks = Vec::new();
     for product in products {
@@ -91,7 +96,8 @@ pub(crate) unsafe fn outer_products<T: Element>(
             });
         }
     }
-    parallel::run(tasks.len(), threads, |i| {
+    parallel::run(others + tasks.len(), threads, |i| {
+        let Some(i) = i.checked_sub(others) else { return other(i) };
         let task = &tasks[i];
         let layout = |start: Option<*mut T>| Blocked::new(start, task, isa.lanes::<T>());
         with_workspace(layout(None).0, |start| {

@@ -138,7 +138,7 @@ fn outer_products_are_plain_sums<T: Element>(rows: usize, fma: fn(T, T, T) -> T)
                 };
                 // SAFETY: the left factor has a row for each number, the index names rows of the
                 // right one; the result has the rows and columns, and there is a sum for each row.
-                unsafe { outer_products(isa, &[product], threads).unwrap() };
+                unsafe { outer_products(isa, &[product], threads, (0, |_| Ok(()))).unwrap() };
             }
             assert!(out.slice(ndarray::s![1.., ..]) == expected, "{} {threads} {cut}", isa.name());
             assert!(out.row(0).iter().all(|&x| x == T::default()));

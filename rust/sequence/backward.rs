@@ -193,12 +193,11 @@ impl<T: Element> WithCell<T> for Backward<'_, '_, '_, T> {
             unsafe { between.take_over::<C>(saved, span) };
             steps.again()?;
             steps.backward(transposed, &arrays)?;
-            if let Some(dx) = arrays.dx {
-                let (panels, threads) = (&transposed.input, self.threads);
-                // SAFETY: the gradients of the span's gates are complete, and `dx` was checked.
-                unsafe { input_gradients::<T, C>(saved, panels, &between, span, dx, threads)? };
-            }
-            totals.add::<C>(span, &between, &window, &mut self.outputs)?;
+            // SAFETY: the gradients of the span's gates are complete, and `dx` was checked.
+            let dx = unsafe {
+                input_gradients::<T, C>(saved, &transposed.input, &between, span, arrays.dx)
+            };
+            totals.add::<C>(span, &between, &window, &mut self.outputs, dx)?;
         }
         totals.finish::<C>(&mut self.outputs);
         Ok(())

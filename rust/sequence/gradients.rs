@@ -53,10 +53,11 @@ impl<'a, T: Element> Totals<'a, T> {
         }
     }
 
-    /// Adds a span, whose `between` is complete; `window` has what was computed again.
+    /// Adds a span, whose `between` is complete; `window` has what was computed again. Before it run
+    /// other tasks: see `gemm::outer_products`.
     pub fn add<C: Cell<T>>(
         &mut self, span: &Range<usize>, between: &Between<T>, window: &Histories<T>,
-        outputs: &mut GradientOutputs<'_, T>,
+        outputs: &mut GradientOutputs<'_, T>, others: (usize, impl Fn(usize) -> Result<()> + Sync),
     ) -> Result<()> {
         let (saved, sizes) = (self.saved, self.saved.weights.sizes());
         let (plan, h, accumulate) = (&saved.plan, sizes.hidden, span.end < saved.plan.steps());
@@ -112,7 +113,7 @@ impl<'a, T: Element> Totals<'a, T> {
         }
         let isa = saved.weights.packed.isa;
         // SAFETY: forward and backward wrote all rows that the places name; outputs were checked.
-        unsafe { gemm::outer_products(isa, &products, self.threads)? };
+        unsafe { gemm::outer_products(isa, &products, self.threads, others)? };
         Ok(())
     }
 

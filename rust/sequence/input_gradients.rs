@@ -7,26 +7,28 @@ use crate::cells::Cell;
 use crate::error::Result;
 use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
 use crate::panels::Panels;
-use crate::parallel;
 use crate::sequence::between::Between;
 use crate::sequence::saved::Saved;
 use crate::sequence::space::CHUNK_ROWS;
 use crate::simd::{Element, Kernel, Lanes};
 use crate::view::View;
 
-/// `dx` of the steps of a span.
+/// `dx` of the steps of a span, if there is a place for it: how many tasks, and what runs one.
 ///
 /// # Safety
-/// `between` has the gradients of the span's gates, and `dx` has a place for every step row.
-pub(super) unsafe fn input_gradients<T: Element, C: Cell<T>>(
-    saved: &Saved<T>, panels: &Panels<T>, between: &Between<T>, span: &Range<usize>, dx: View<T>,
-    threads: usize,
-) -> Result<()> {
+/// While tasks run, `between` has the gradients of the span's gates, `dx` has a place for every step
+/// row, and nobody else touches it.
+pub(super) unsafe fn input_gradients<'a, T: Element, C: Cell<T>>(
+    saved: &'a Saved<T>, panels: &'a Panels<T>, between: &Between<T>, span: &Range<usize>,
+    dx: Option<View<T>>,
+) -> (usize, impl Fn(usize) -> Result<()> + Sync + use<'a, T, C>) {
     let (plan, sizes) = (&saved.plan, saved.weights.sizes());
     let (first, n) = (plan.offset(span.start), plan.rows_of(span));
     let gates = between.gates.ptr().wrapping_add(C::INPUT_GRADIENTS * sizes.hidden).cast_const();
     let gates = Rows { start: gates, row: C::GRADIENTS * sizes.hidden };
-    parallel::run(n.div_ceil(CHUNK_ROWS), threads, |i| {
+    let count = if dx.is_some() { n.div_ceil(CHUNK_ROWS) } else { 0 };
+    let run = move |i: usize| {
+        let Some(dx) = dx else { return Ok(()) };
         let rows = i * CHUNK_ROWS..n.min((i + 1) * CHUNK_ROWS);
         let memory = |start: Option<*mut T>| {
             let mut parts = start.map_or_else(Parts::measure, Parts::of);
@@ -39,7 +41,8 @@ pub(super) unsafe fn input_gradients<T: Element, C: Cell<T>>(
             let block = Block { saved, panels, gates, rows: rows.clone(), first, dx, memory };
             T::dispatch(saved.weights.packed.isa, block);
         })
-    })
+    };
+    (count, run)
 }
 
 /// Some step rows of the span.

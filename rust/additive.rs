@@ -35,6 +35,7 @@ const COST: usize = 16;
 const TASK: usize = 1 << 14;
 
 /// Where [`backward`] writes; all of it is written.
+#[derive(Debug)]
 pub struct Gradients<'a, T> {
     /// `(B, Q, H)`
     pub dquery: ArrayViewMut3<'a, T>,

@@ -56,6 +56,7 @@ pub struct Columns<'a, T> {
 }
 
 /// Where [`backward`] writes; all of it is written.
+#[derive(Debug)]
 pub struct Gradients<'a, T> {
     /// `(N, F)`
     pub dx: ArrayViewMut2<'a, T>,

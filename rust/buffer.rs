@@ -62,6 +62,9 @@ impl Block {
 
     /// Gives the block back: to this thread, or to the allocator.
     fn give_back(self) {
+        if self.layout.size() > KEEP_BYTES {
+            return; // freed, and not in exchange for all that is kept
+        }
         // While a thread ends there is nobody to keep blocks: they are freed.
         let _ = KEPT.try_with(|kept| {
             if let Ok(mut kept) = kept.try_borrow_mut()
@@ -198,6 +201,13 @@ mod tests {
         let first = Buffer::<f32>::new(1000, "a test").unwrap().ptr();
         assert_eq!(first.align_offset(ALIGN), 0);
         assert_eq!(Buffer::<f64>::new(450, "a test").unwrap().ptr().addr(), first.addr());
+    }
+
+    #[test]
+    fn a_block_too_large_to_keep_leaves_the_others() {
+        let kept = Buffer::<f32>::new(3 << 20, "a test").unwrap().ptr();
+        drop(Buffer::<f32>::new(KEEP_BYTES / 4 + 1, "a test").unwrap());
+        assert_eq!(Buffer::<f32>::new(3 << 20, "a test").unwrap().ptr().addr(), kept.addr());
     }
 
     #[test]

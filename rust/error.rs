@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-/// Why a call was refused. Nothing was computed or changed when one is returned.
+/// Why a call was refused. A call that refuses an argument has changed nothing; one that found no
+/// memory may have written a part of its results.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// An argument does not fit: a wrong shape, length, index or option.
     Argument {
-        /// The public function, as the caller wrote it.
+        /// The function, by the name that it has in Python.
         operation: &'static str,
         /// The name of the argument.
         argument: &'static str,

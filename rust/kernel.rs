@@ -51,7 +51,7 @@ impl Blocks {
 }
 
 /// Rows of contiguous elements, evenly spaced.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Rows<T> {
     /// Row 0, column 0.
     pub start: *const T,
@@ -63,7 +63,7 @@ pub struct Rows<T> {
 unsafe impl<T: Element> Sync for Rows<T> {}
 
 /// What the sums start from: rows like the result's; a row stride of zero repeats one row.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Init<T> {
     /// Row 0, column 0.
     pub start: *const T,
@@ -74,6 +74,7 @@ pub struct Init<T> {
 }
 
 /// `out = init + a * panels`, as a kernel of its own.
+#[derive(Debug)]
 pub struct Product<T> {
     /// Rows.
     pub m: usize,

@@ -36,6 +36,7 @@ use crate::simd::{Element, Isa};
 const COST: usize = 8;
 
 /// What [`forward`] finds out about the rows, for [`backward`].
+#[derive(Debug)]
 pub struct Statistics<'a, T> {
     /// The means `(N,)`.
     pub mean: ArrayViewMut1<'a, T>,
@@ -44,6 +45,7 @@ pub struct Statistics<'a, T> {
 }
 
 /// Where [`backward`] writes; all of it is written.
+#[derive(Debug)]
 pub struct Gradients<'a, T> {
     /// `(N, F)`
     pub dx: ArrayViewMut2<'a, T>,

@@ -109,6 +109,9 @@ mod team;
 mod testing;
 mod tile;
 mod view;
+/// The arrays of every public function, in the version that they take.
+pub use ndarray;
+
 pub use error::{Error, Result};
 pub use sequence::*;
 pub use shape::Sizes;

@@ -13,8 +13,8 @@
 //! assert_eq!(y, array![[1.0, 2.0, 3.5]]);
 //!
 //! let (mut dx, mut dw, mut db) = (Array2::zeros((1, 2)), Array2::zeros((3, 2)), Array1::zeros(3));
-//! let gradients =
-//!     linear::Gradients { dx: Some(dx.view_mut()), dw: dw.view_mut(), db: db.view_mut() };
+//! let (to_x, to_b) = (Some(dx.view_mut()), Some(db.view_mut()));
+//! let gradients = linear::Gradients { dx: to_x, dw: dw.view_mut(), db: to_b };
 //! linear::backward(x.view(), w.view(), array![[1.0, 0.0, 2.0]].view(), gradients, None)?;
 //! assert_eq!(dx, array![[3.0, 2.0]]);
 //! assert_eq!(dw, array![[1.0, 2.0], [0.0, 0.0], [2.0, 4.0]]);
@@ -27,14 +27,14 @@ mod product;
 
 pub use batched::{GradientsOfEach, backward_each, forward_each};
 
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, s};
 
-use crate::buffer::{Buffer, size};
-use crate::chunks::{reserved, zeros};
-use crate::error::{Error, Result};
+use crate::chunks::{each, reserved, zeros};
+use crate::dense::Dense;
+use crate::error::Result;
 use crate::gemm::{self, Gathered, Outer};
 use crate::kernel::{Rows, panel_width};
-use crate::linear::product::multiply;
+use crate::linear::product::{FEW_ROWS, multiply};
 use crate::panels::Panels;
 use crate::parallel;
 use crate::shape::equal;
@@ -42,13 +42,14 @@ use crate::simd::{Element, Isa};
 use crate::view::View;
 
 /// Where [`backward`] writes; all of it is written.
+#[derive(Debug)]
 pub struct Gradients<'a, T> {
     /// `(N, I)`; without it, its product is left out.
     pub dx: Option<ArrayViewMut2<'a, T>>,
     /// `(O, I)`
     pub dw: ArrayViewMut2<'a, T>,
-    /// `(O,)`
-    pub db: ArrayViewMut1<'a, T>,
+    /// `(O,)`; without it, the sums are left out.
+    pub db: Option<ArrayViewMut1<'a, T>>,
 }
 
 /// Writes `x W^T + b` to `y (N, O)`, for `x (N, I)`, `w (O, I)` and `b (O,)`.
@@ -57,7 +58,7 @@ pub struct Gradients<'a, T> {
 /// [`Error::Argument`] for shapes that do not fit, [`Error::Memory`].
 pub fn forward<T: Element>(
     x: ArrayView2<'_, T>, w: ArrayView2<'_, T>, b: Option<ArrayView1<'_, T>>,
-    y: ArrayViewMut2<'_, T>, threads: Option<usize>,
+    mut y: ArrayViewMut2<'_, T>, threads: Option<usize>,
 ) -> Result<()> {
     let operation = "linear_forward";
     let (outputs, inputs) = w.dim();
@@ -68,8 +69,17 @@ pub fn forward<T: Element>(
     equal(operation, "y", "(N, O)", &[x.nrows(), outputs], y.shape())?;
     let threads = parallel::threads_for(operation, threads, work(&x, outputs))?;
     let isa = Isa::current()?;
-    let panels = pack_transposed(isa, &w)?;
-    multiply(isa, &x, &panels, b, y, threads)
+    if x.nrows() > FEW_ROWS {
+        return multiply(isa, &x, &pack_transposed(isa, &w)?, b, y, threads);
+    }
+    // Too few rows to share out: some outputs at a time, whose weights stay in the cache between
+    // being packed and being used.
+    let parts = w.axis_chunks_iter(Axis(0), OUTPUTS).zip(y.axis_chunks_iter_mut(Axis(1), OUTPUTS));
+    each(parts, threads, |i, (w, y)| {
+        let first = i * OUTPUTS;
+        let b = b.as_ref().map(|b| b.slice(s![first..first + w.nrows()]));
+        multiply(isa, &x, &pack_transposed(isa, &w)?, b, y, 1)
+    })
 }
 
 /// The gradients of [`forward`] for the gradient `dy (N, O)` of its result: `dx = dy W`,
@@ -92,7 +102,9 @@ pub fn backward<T: Element>(
         same("dx", "(N, I)", &[x.nrows(), inputs], dx.shape())?;
     }
     same("dw", "(O, I)", &[outputs, inputs], out.dw.shape())?;
-    same("db", "(O,)", &[outputs], out.db.shape())?;
+    if let Some(db) = &out.db {
+        same("db", "(O,)", &[outputs], db.shape())?;
+    }
     let products = if out.dx.is_some() { 2 } else { 1 };
     let work = work(&x, outputs).saturating_mul(products);
     let threads = parallel::threads_for(operation, threads, work)?;
@@ -102,6 +114,9 @@ pub fn backward<T: Element>(
     }
     parameters(isa, &x, &dy, out.dw, out.db, threads)
 }
+
+/// Outputs that one task computes of few rows: a multiple of every panel's width.
+const OUTPUTS: usize = 64;
 
 /// Fused multiply-adds of one product.
 fn work<T>(x: &ArrayView2<'_, T>, outputs: usize) -> usize {
@@ -131,20 +146,19 @@ fn pack<T: Element>(isa: Isa, w: &ArrayView2<'_, T>) -> Result<Panels<T>> {
 /// `dW = dy^T x` and `db`.
 fn parameters<T: Element>(
     isa: Isa, x: &ArrayView2<'_, T>, dy: &ArrayView2<'_, T>, mut dw: ArrayViewMut2<'_, T>,
-    mut db: ArrayViewMut1<'_, T>, threads: usize,
+    db: Option<ArrayViewMut1<'_, T>>, threads: usize,
 ) -> Result<()> {
     if dy.ncols() == 0 {
         return Ok(());
     }
-    let (mut x_copy, mut dy_copy) = (None, None);
+    let (rows, width) = (dy.ncols(), x.ncols());
     let mut index = reserved(x.nrows(), "row numbers")?;
     index.extend(0..x.nrows());
-    let left = contiguous(dy, &mut dy_copy)?;
-    let Rows { start, row: width } = contiguous(x, &mut x_copy)?;
-    let right = Gathered { start, width, index: &index };
-    let rows = dy.ncols();
+    let (x, dy) = (Dense::of(x.view())?, Dense::of(dy.view())?);
+    let left = Rows { start: dy.as_ptr(), row: rows };
+    let right = Gathered { start: x.as_ptr(), width, index: &index };
     let out = View::of_mut2(&mut dw);
-    let mut sums = zeros(rows, "column sums")?;
+    let mut sums = zeros(if db.is_some() { rows } else { 0 }, "column sums")?;
     let product = Outer {
         left,
         first: 0,
@@ -153,29 +167,12 @@ fn parameters<T: Element>(
         out,
         out_row: 0,
         accumulate: false,
-        sums: Some(sums.as_mut_ptr()),
+        sums: db.is_some().then_some(sums.as_mut_ptr()),
     };
     // SAFETY: the index names all rows; shapes were checked; nobody else writes the results.
     unsafe { gemm::outer_products(isa, &[product], threads, (0, |_| Ok(())))? };
-    db.iter_mut().zip(sums).for_each(|(db, sum)| *db = sum);
+    db.into_iter().flatten().zip(sums).for_each(|(db, sum)| *db = sum);
     Ok(())
-}
-
-/// The rows of `a` where they lie, if they lie one after the other; else of a copy.
-fn contiguous<T: Element>(a: &ArrayView2<'_, T>, copy: &mut Option<Buffer<T>>) -> Result<Rows<T>> {
-    let (rows, width) = a.dim();
-    if a.is_standard_layout() {
-        return Ok(Rows { start: a.as_ptr(), row: width });
-    }
-    let purpose = "a contiguous copy";
-    let len = size(&[rows, width]).ok_or(Error::Memory { purpose, bytes: None })?;
-    let buffer = copy.insert(Buffer::new(len, purpose)?);
-    let view = View::of2(a);
-    for r in 0..rows {
-        // SAFETY: row r has `width` elements in the view and in the buffer.
-        unsafe { view.read(r, 0, width, buffer.ptr().add(r * width)) };
-    }
-    Ok(Rows { start: buffer.ptr(), row: width })
 }
 
 #[cfg(test)]
@@ -208,13 +205,12 @@ mod tests {
         let nan = T::from_f64(f64::NAN);
         let (mut dx, mut dw) = (Array2::from_elem(x.dim(), nan), Array2::from_elem(w.dim(), nan));
         let mut db = Array1::from_elem(w.nrows(), nan);
-        let out = Gradients { dx: Some(dx.view_mut()), dw: dw.view_mut(), db: db.view_mut() };
+        let out = Gradients { dx: Some(dx.view_mut()), dw: dw.view_mut(), db: Some(db.view_mut()) };
         backward(x, w, dy, out, Some(threads)).unwrap();
-        let (mut same_dw, mut same_db) = (Array2::from_elem(w.dim(), nan), db.clone());
-        same_db.fill(nan);
-        let out = Gradients { dx: None, dw: same_dw.view_mut(), db: same_db.view_mut() };
+        let mut alone = Array2::from_elem(w.dim(), nan);
+        let out = Gradients { dx: None, dw: alone.view_mut(), db: None };
         backward(x, w, dy, out, Some(threads)).unwrap();
-        assert_eq!((&dw, &db), (&same_dw, &same_db), "without dx");
+        assert_eq!(dw, alone, "without dx and db");
         (dx, dw, db)
     }
 

@@ -63,6 +63,7 @@ pub fn tanh<T: Element, L: Lanes<T>>(l: L, x: L::V) -> L::V {
 }
 
 /// An activation over a slice, for tests and benchmarks.
+#[derive(Debug)]
 #[doc(hidden)]
 pub struct Map<'a, T> {
     /// Which one.

@@ -22,7 +22,14 @@ static THREADS: AtomicUsize = AtomicUsize::new(0);
 /// [`Error::Argument`] when `RECURRA_NUM_THREADS` is not a positive integer.
 pub fn num_threads() -> Result<usize> {
     match THREADS.load(Ordering::Relaxed) {
-        0 => set_num_threads(initial_threads()?),
+        0 => {
+            let n = initial_threads()?;
+            // Somebody may have set a number meanwhile: theirs counts.
+            Ok(THREADS
+                .compare_exchange(0, n, Ordering::Relaxed, Ordering::Relaxed)
+                .err()
+                .unwrap_or(n))
+        }
         n => Ok(n),
     }
 }
@@ -68,7 +75,9 @@ fn initial_threads() -> Result<usize> {
 ///
 /// # Errors
 /// [`Error::Argument`] for `asked == Some(0)`.
-pub fn threads_for(operation: &'static str, asked: Option<usize>, work: usize) -> Result<usize> {
+pub(crate) fn threads_for(
+    operation: &'static str, asked: Option<usize>, work: usize,
+) -> Result<usize> {
     let n = match asked {
         Some(n) => checked(n, operation, "n_threads")?,
         None => num_threads()?,
@@ -80,7 +89,7 @@ pub fn threads_for(operation: &'static str, asked: Option<usize>, work: usize) -
 ///
 /// # Errors
 /// The first task's error in order of the tasks.
-pub fn run<F>(n: usize, threads: usize, task: F) -> Result<()>
+pub(crate) fn run<F>(n: usize, threads: usize, task: F) -> Result<()>
 where
     F: Fn(usize) -> Result<()> + Sync,
 {

@@ -24,13 +24,13 @@ pub(crate) fn with_helpers(helpers: usize, lead: impl FnOnce(), help: impl Fn() 
     let owner = owner();
     let Some(pool) = owner.pool(helpers) else { return lead() };
     let door = Arc::new(Door::new());
-    let help: &(dyn Fn() + Sync) = &help;
-    // SAFETY: only the lifetime changes. `help` is called by who is let in by the door, and `open`
-    // below is dropped, which closes the door and waits for those inside, before `help` is.
-    let help: &'static (dyn Fn() + Sync) = unsafe { std::mem::transmute(help) };
+    let help: *const (dyn Fn() + Sync + '_) = &help;
+    // SAFETY: only the lifetime changes, of a pointer that is followed behind the door alone; and
+    // `open` below is dropped, which closes the door and waits for those inside, before `help` is.
+    let help: *const (dyn Fn() + Sync) = unsafe { std::mem::transmute(help) };
     let open = Open(&door);
     for _ in 0..helpers {
-        let job = Job { door: Arc::clone(&door), help };
+        let job = Job { door: Arc::clone(&door), help: Help(help) };
         if let Err(job) = owner.queue.give(job) {
             pool.spawn(|| owner.queue.serve(job));
         }
@@ -45,8 +45,14 @@ pub(crate) fn with_helpers(helpers: usize, lead: impl FnOnce(), help: impl Fn() 
 
 struct Job {
     door: Arc<Door>,
-    help: &'static (dyn Fn() + Sync),
+    help: Help,
 }
+
+/// What a caller wants done: there for those whom the door lets in, and gone afterwards.
+struct Help(*const (dyn Fn() + Sync));
+
+// SAFETY: it points to what any thread may call; `Door::pass` says when.
+unsafe impl Send for Help {}
 
 /// Jobs for threads that are still awake. Waking a sleeping one takes 20 to 100 us; so a thread that
 /// has helped lingers for the next call, which in a training loop follows at once.
@@ -90,7 +96,7 @@ impl Queue {
     /// What a thread of the pool does: one job, and those that come while it lingers.
     fn serve(&self, mut job: Job) {
         loop {
-            job.door.pass(job.help);
+            job.door.pass(&job.help);
             drop(job);
             self.lingering.fetch_add(1, Ordering::AcqRel);
             match self.linger() {
@@ -157,11 +163,13 @@ impl Door {
     }
 
     /// Runs `help` unless the door is closed.
-    fn pass(&self, help: &(dyn Fn() + Sync)) {
+    fn pass(&self, help: &Help) {
         let one_more = |n| (n & CLOSED == 0).then_some(n + 1);
         if self.inside.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_err() {
             return;
         }
+        // SAFETY: this thread is inside, so the caller waits for it, and `help` is alive.
+        let help = unsafe { &*help.0 };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(help)) {
             *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
         }

@@ -119,6 +119,7 @@ impl<T: Element, const R: usize, const P: usize> Tiles<'_, T, R, P> {
         let width = panel_width(L::N) as isize;
         let next = (self.next as isize - at.panels[0] as isize) / size_of::<T>() as isize
             + (ASKED * (row / R) % TERMS) as isize * width;
+        const { assert!(TERMS == 8, "a turn is two times four terms") };
         // Three rows by two panels fill all registers: their loop cannot read ahead at all.
         let turn = if R == 3 && P == 2 { 1 } else { TERMS };
         for _ in 0..self.k / turn {

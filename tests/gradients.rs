@@ -93,7 +93,7 @@ fn absent_incoming_gradients_are_zeros() {
 
 /// A place for a result that the cell does not have.
 fn refused(result: Result<impl Sized, Error>, operation: &str, argument: &str) {
-    let text = result.err().expect("a refusal").to_string();
+    let text = result.map(drop).expect_err("a refusal").to_string();
     assert!(text.starts_with(&format!("{operation}: {argument}: expected None")), "{text}");
 }
 
@@ -135,5 +135,16 @@ fn places_for_results_that_a_cell_does_not_have_are_refused() {
             let result = saved.backward_into(&case.upstream(), outputs, Some(1));
             refused(result, &name("backward"), extra);
         }
+    }
+}
+
+#[test]
+fn a_refused_step_names_what_its_caller_gave() {
+    for (cell, kind) in CELLS.into_iter().enumerate() {
+        let weights = Case::<f64>::new(cell, [4, 4, 3, 5], false).weights();
+        let error = weights.step(Array2::zeros((2, 7)).view(), None, None).unwrap_err();
+        let name = ["rnn", "rnn", "lstm", "gru", "gru"][kind as usize];
+        let text = format!("{name}_step: x: expected shape (B, I) = (2, 3), got (2, 7)");
+        assert_eq!(error.to_string(), text);
     }
 }

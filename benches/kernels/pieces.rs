@@ -119,8 +119,9 @@ pub fn linear<T: Element>(bench: &mut Bench, group: &mut Group<'_>, [n, i, o]: [
         black_box(&y);
         let work = Work::Flops(4 * n * i * o);
         bench.time::<T>(group, &name("gradients"), work, threads, || {
-            let (dx, dw, db) = (dx.view_mut(), dw.view_mut(), db.view_mut());
-            let (x, out) = (black_box(&x).view(), linear::Gradients { dx: Some(dx), dw, db });
+            let (dx, db) = (Some(dx.view_mut()), Some(db.view_mut()));
+            let (x, dw) = (black_box(&x).view(), dw.view_mut());
+            let out = linear::Gradients { dx, dw, db };
             linear::backward(x, w.view(), dy.view(), out, Some(threads)).expect("the shapes fit");
         });
         black_box((&dx, &dw, &db));

@@ -1,15 +1,16 @@
 //! A product for each row of a batch, such as the scores of attention.
 
-use ndarray::{Array1, ArrayView3, ArrayViewMut3, Axis};
+use ndarray::{ArrayView3, ArrayViewMut3, Axis};
 
 use super::{Gradients, backward, forward};
-use crate::chunks::{each, zeros};
+use crate::chunks::each;
 use crate::error::Result;
 use crate::parallel::threads_for;
 use crate::shape::equal;
 use crate::simd::Element;
 
 /// Where [`backward_each`] writes; all of it is written.
+#[derive(Debug)]
 pub struct GradientsOfEach<'a, T> {
     /// `(B, N, I)`
     pub dx: ArrayViewMut3<'a, T>,
@@ -65,8 +66,7 @@ pub fn backward_each<T: Element>(
     let (outside, inside) = shared(batch, threads_for(operation, threads, work)?);
     let parts = dx.axis_iter_mut(Axis(0)).zip(dw.axis_iter_mut(Axis(0)));
     each(parts, outside, |b, (dx, dw)| {
-        let mut unused = Array1::from_vec(zeros(outputs, "column sums")?);
-        let out = Gradients { dx: Some(dx), dw, db: unused.view_mut() };
+        let out = Gradients { dx: Some(dx), dw, db: None };
         let [x, w, dy] = [&x, &w, &dy].map(|a| a.index_axis(Axis(0), b));
         backward(x, w, dy, out, inside)
     })
@@ -79,7 +79,7 @@ fn shared(batch: usize, threads: usize) -> (usize, Option<usize>) {
 
 #[cfg(test)]
 mod tests {
-    use ndarray::{Array2, Array3};
+    use ndarray::{Array1, Array2, Array3};
 
     use super::*;
     use crate::parallel::WORTH_SPLITTING;
@@ -108,7 +108,7 @@ mod tests {
                     let (mut dw1, mut db1) = (Array2::zeros((o, i)), Array1::zeros(o));
                     let one = Some(1);
                     forward(of(&x).view(), of(&w).view(), None, y1.view_mut(), one).unwrap();
-                    let (dw_to, db) = (dw1.view_mut(), db1.view_mut());
+                    let (dw_to, db) = (dw1.view_mut(), Some(db1.view_mut()));
                     let out = Gradients { dx: Some(dx1.view_mut()), dw: dw_to, db };
                     backward(of(&x).view(), of(&w).view(), of(&dy).view(), out, one).unwrap();
                     assert_eq!((of(&y), of(&dx), of(&dw)), (y1, dx1, dw1));

@@ -16,7 +16,7 @@ const ROWS: usize = 96;
 /// Panels that one task multiplies at once, so that their sums stay in the cache as well.
 const PANELS: usize = 16;
 /// The fewest rows that are worth a task of their own.
-const FEW_ROWS: usize = 12;
+pub(super) const FEW_ROWS: usize = 12;
 
 /// `to = from * panels + start`, split over rows.
 pub(super) fn multiply<T: Element>(

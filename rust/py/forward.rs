@@ -21,7 +21,7 @@ type ForwardTuple<'py> = (Object<'py>, Object<'py>, Option<Object<'py>>, Option<
 /// `h, c`
 type StepTuple<'py> = (Object<'py>, Option<Object<'py>>);
 
-/// Steps with less work than this are not worth detaching from the interpreter for.
+/// Steps and weights with less work than this are not worth detaching from the interpreter for.
 ///
 /// Tried: always detaching. Where 8 threads step models of H = 64 (`benches/contention.py`), waking
 /// the next thread costs about what its arithmetic gains: on 2 busy cores 0.88 times as many steps
@@ -115,7 +115,9 @@ fn pack<T: Number>(
         b_hh: b_hh.as_ref().map(view),
         w_hr: w_hr.as_ref().map(view),
     };
-    Ok(crate::Weights::pack_for(kind, &parameters, training, operation)?)
+    let pack = || crate::Weights::pack_for(kind, &parameters, training, operation);
+    let size = parameters.w_ih.len().saturating_add(parameters.w_hh.len());
+    Ok(if size < DETACH { pack()? } else { given.w_ih.py().detach(pack)? })
 }
 
 /// The sequence and its options as Python gave them.

@@ -131,7 +131,7 @@ fn linear_gradients<'py, T: Number>(
     let dw = empty::<T, _>(py, (shape[0], shape[1]), "dw")?;
     let db = empty::<T, _>(py, shape[0], "db")?;
     let to_dx = dx_rows.as_ref().map(view_mut);
-    let out = linear::Gradients { dx: to_dx, dw: view_mut(&dw), db: view_mut(&db) };
+    let out = linear::Gradients { dx: to_dx, dw: view_mut(&dw), db: Some(view_mut(&db)) };
     let (xs, ws, dys) = (view(&x_rows), view(&w), view(&dy_rows));
     py.detach(|| linear::backward(xs, ws, dys, out, threads))?;
     Ok((dx.map(Bound::into_any), dw.into_any(), db.into_any()))

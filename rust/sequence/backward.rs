@@ -24,7 +24,7 @@ use crate::team::{self, Member};
 use crate::view::View;
 
 /// The gradients that come in; absent ones are zero.
-#[derive(Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct StateGradients<'a, T> {
     /// `(B, T, H)`, or `(B, T, P)`; not read past a row's length.
     pub dy: Option<ArrayView3<'a, T>>,
@@ -35,6 +35,7 @@ pub struct StateGradients<'a, T> {
 }
 
 /// Where a backward call writes; all of it is written.
+#[derive(Debug)]
 pub struct GradientOutputs<'a, T> {
     /// `(B, T, I)`; zero past a row's length. Absent: not computed.
     pub dx: Option<ArrayViewMut3<'a, T>>,
@@ -115,7 +116,7 @@ impl<T: Element> Saved<T> {
     /// As [`Saved::backward`], into memory of the caller's.
     ///
     /// # Errors
-    /// As [`Saved::backward`]; nothing is written then unless memory or threads ran out.
+    /// As [`Saved::backward`]; nothing is written then unless memory ran out.
     pub fn backward_into(
         &self, upstream: &StateGradients<'_, T>, outputs: GradientOutputs<'_, T>,
         threads: Option<usize>,

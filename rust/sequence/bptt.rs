@@ -302,7 +302,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                 unsafe {
                     let (to, n) = (sums.place(r, unit), sums.end_unit - unit);
                     let carry = pair.load_up_to(carry.add(r * hidden + unit), n);
-                    pair.store(to, pair.add(pair.load(to), carry));
+                    pair.store_up_to(to, pair.add(pair.load_up_to(to, n), carry), n);
                 }
             }
         }

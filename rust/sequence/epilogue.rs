@@ -200,7 +200,7 @@ impl<T: Element> BackwardRows<T> {
         let kept = self.kept.wrapping_add(r * C::KEPT * self.hidden + unit);
         // SAFETY: n units of row r from `unit` on exist, as the caller says.
         unsafe {
-            let dh = l.load(sums.place(r, unit));
+            let dh = l.load_up_to(sums.place(r, unit), n);
             let (dc, carry, h, h_prev, c, c_prev) = (zero, zero, zero, zero, zero, zero);
             let mut u = Upstream { dh, dc, carry, h, h_prev, c, c_prev, kept: [zero; 4] };
             if C::CARRY {

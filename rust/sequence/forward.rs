@@ -25,7 +25,7 @@ use crate::team::{self, Member};
 use crate::view::View;
 
 /// A batch of sequences to run a layer over.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Sequence<'a, T> {
     /// `(B, T, I)`
     pub x: ArrayView3<'a, T>,
@@ -62,6 +62,7 @@ impl<'a, T> Sequence<'a, T> {
 }
 
 /// Where a forward call writes; all of it is written.
+#[derive(Debug)]
 pub struct Outputs<'a, T> {
     /// `(B, T, H)`, or `(B, T, P)`; zero past a row's length. Absent: not written.
     pub y: Option<ArrayViewMut3<'a, T>>,
@@ -72,6 +73,7 @@ pub struct Outputs<'a, T> {
 }
 
 /// What a forward call returns.
+#[derive(Debug)]
 pub struct Output<T: Element> {
     /// `(B, T, H)`, or `(B, T, P)`; zero past a row's length.
     pub y: Array3<T>,
@@ -91,17 +93,22 @@ impl<T: Element> Weights<T> {
     pub fn forward(&self, sequence: &Sequence<'_, T>) -> Result<Output<T>> {
         let sizes = self.sizes();
         let (rows, steps, _) = sequence.x.dim();
-        let state = |width| array((rows, width));
         let mut y = array((rows, steps, sizes.output))?;
-        let mut h_n = state(sizes.output)?;
-        let mut c_n = match self.kind() {
-            crate::CellKind::Lstm => Some(state(sizes.hidden)?),
-            _ => None,
-        };
+        let (mut h_n, mut c_n) = self.states(rows)?;
         let c_out = c_n.as_mut().map(|c| c.view_mut());
         let outputs = Outputs { y: Some(y.view_mut()), h_n: h_n.view_mut(), c_n: c_out };
         let saved = self.forward_into(sequence, outputs)?;
         Ok(Output { y, h_n, c_n, saved })
+    }
+
+    /// Room for last states: `h_n`, and `c_n` of the LSTM.
+    fn states(&self, rows: usize) -> Result<(Array2<T>, Option<Array2<T>>)> {
+        let sizes = self.sizes();
+        let c_n = match self.kind() {
+            crate::CellKind::Lstm => Some(array((rows, sizes.hidden))?),
+            _ => None,
+        };
+        Ok((array((rows, sizes.output))?, c_n))
     }
 
     /// One time step: `x (B, I)`, `h (B, H)` and, for the LSTM, `c (B, H)` to the new `(h, c)`.
@@ -111,15 +118,20 @@ impl<T: Element> Weights<T> {
     pub fn step(
         &self, x: ArrayView2<'_, T>, h: Option<ArrayView2<'_, T>>, c: Option<ArrayView2<'_, T>>,
     ) -> Result<(Array2<T>, Option<Array2<T>>)> {
+        let (operation, rows) = (self.kind().operation(Function::Step), x.nrows());
+        shape::equal(operation, "x", "(B, I)", &[rows, self.sizes().input], x.shape())?;
         let sequence = Sequence { h0: h, c0: c, ..Sequence::new(x.insert_axis(Axis(1))) };
-        let out = self.forward(&sequence)?;
-        Ok((out.h_n, out.c_n))
+        let (mut h_n, mut c_n) = self.states(rows)?;
+        let c_out = c_n.as_mut().map(|c| c.view_mut());
+        let outputs = Outputs { y: None, h_n: h_n.view_mut(), c_n: c_out };
+        self.forward_as(&sequence, outputs, Function::Step)?;
+        Ok((h_n, c_n))
     }
 
     /// Runs the layer over a batch, into memory of the caller's.
     ///
     /// # Errors
-    /// As [`Weights::forward`]; nothing is written then unless memory or threads ran out.
+    /// As [`Weights::forward`]; nothing is written then unless memory ran out.
     pub fn forward_into(
         &self, sequence: &Sequence<'_, T>, outputs: Outputs<'_, T>,
     ) -> Result<Option<Saved<T>>> {
@@ -167,11 +179,13 @@ const WORTH_MEETING: usize = 3 << 14;
 /// step of one row takes a microsecond or two, beside which a board is much.
 pub(super) fn team_size<T>(rows: usize, packed: &Packed<T>, threads: usize) -> Option<usize> {
     let step = packed.kind.gates() * packed.sizes.hidden * packed.sizes.output;
+    let largest = threads.min(team::LARGEST);
     let is_team = match threads {
         1 => rows < board::SHARED,
-        _ => rows <= 2 * threads && step >= WORTH_MEETING,
+        // More rows than two for each of a team leave the other threads nothing to do.
+        _ => rows <= 2 * largest && step >= WORTH_MEETING,
     };
-    is_team.then_some(threads.min(team::LARGEST))
+    is_team.then_some(largest)
 }
 
 /// An array of zeros.

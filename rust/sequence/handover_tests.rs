@@ -1,8 +1,9 @@
-//! Rows that change hands in the middle of their sequences keep every bit.
+//! Rows that change hands in the middle of their sequences keep every bit; who gets which rows.
 
 use ndarray::{Array1, Array2, Array3};
 
 use crate::board::tests::EAGER;
+use crate::sequence::forward::team_size;
 use crate::testing::{numbers, on_every_isa};
 use crate::{CellKind, Memory, Parameters, Sequence, StateGradients, Weights};
 
@@ -59,4 +60,17 @@ fn rows_that_change_hands_keep_every_bit() {
             }
         }
     });
+}
+
+/// A team has at most eight threads: rows for more than that go apart, and nobody is left idle.
+#[test]
+fn units_are_shared_out_only_where_that_leaves_nobody_idle() {
+    let (w_ih, w_hh) = (numbers::<f32>(4 * 128, 8, 1), numbers::<f32>(4 * 128, 128, 2));
+    let (w_ih, w_hh) = (w_ih.view(), w_hh.view());
+    let p = Parameters { w_ih, w_hh, b_ih: None, b_hh: None, w_hr: None };
+    let weights = Weights::pack(CellKind::Lstm, &p, false).unwrap();
+    let team = |rows, threads| team_size(rows, &weights.packed, threads);
+    assert_eq!([team(4, 2), team(5, 2)], [Some(2), None]);
+    assert_eq!([team(16, 8), team(16, 64), team(17, 64)], [Some(8), Some(8), None]);
+    assert_eq!([team(1, 1), team(64, 1)], [Some(1), None]);
 }

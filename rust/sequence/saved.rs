@@ -1,5 +1,6 @@
 //! What forward keeps for backward, and where a step's rows lie in it.
 
+use std::fmt;
 use std::ops::Range;
 
 use crate::buffer::{Buffer, Parts, size};
@@ -68,6 +69,13 @@ impl<T: Element> Saved<T> {
         let m = &self.history;
         let all = [&m.x, &m.h, &m.c, &m.kept, &m.auxiliary];
         all.iter().map(|buffer| buffer.len() * size_of::<T>()).sum()
+    }
+}
+
+impl<T: Element> fmt::Debug for Saved<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (dims, bytes) = (self.dims(), self.bytes());
+        f.debug_struct("Saved").field("dims", &dims).field("bytes", &bytes).finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The packed weights of one layer and direction.
 
+use std::fmt;
 use std::sync::Arc;
 
 use ndarray::{ArrayView1, ArrayView2};
@@ -53,12 +54,11 @@ impl CellKind {
 pub(crate) enum Function {
     Forward,
     Backward,
-    #[cfg_attr(not(feature = "python"), expect(dead_code, reason = "the binding names steps"))]
     Step,
 }
 
 /// The parameters of one layer and direction, with PyTorch's shapes and gate order.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Parameters<'a, T> {
     /// `(G*H, I)`
     pub w_ih: ArrayView2<'a, T>,
@@ -79,6 +79,13 @@ pub struct Parameters<'a, T> {
 #[derive(Clone)]
 pub struct Weights<T> {
     pub(crate) packed: Arc<Packed<T>>,
+}
+
+impl<T> fmt::Debug for Weights<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Packed { kind, sizes, .. } = &*self.packed;
+        f.debug_struct("Weights").field("kind", kind).field("sizes", sizes).finish_non_exhaustive()
+    }
 }
 
 /// What backward multiplies with.
@@ -113,7 +120,7 @@ impl<T: Element> Weights<T> {
     /// [`Error::Argument`] for shapes that do not fit each other, [`Error::Memory`],
     /// [`Error::InstructionSet`].
     pub fn pack(kind: CellKind, parameters: &Parameters<'_, T>, training: bool) -> Result<Self> {
-        Self::pack_for(kind, parameters, training, kind.operation(Function::Forward))
+        Self::pack_for(kind, parameters, training, "pack")
     }
 
     pub(crate) fn pack_for(
@@ -181,8 +188,12 @@ fn probe<T: Element, C: Cell<T>>(sizes: Sizes, lanes: usize, training: bool) -> 
     let padded = |n: usize| n.checked_next_multiple_of(width);
     let panels = |rows: usize, columns: usize| size(&[C::GATES, padded(rows)?, columns]);
     let Sizes { input, hidden, output, .. } = sizes;
-    let forward = [panels(hidden, input), panels(hidden, output), panels(output, hidden)];
-    let backward = [panels(input, hidden), panels(output, hidden), panels(hidden, output)];
+    let projection = |rows: usize, columns: usize| match sizes.projected {
+        true => size(&[padded(rows)?, columns]),
+        false => Some(0),
+    };
+    let forward = [panels(hidden, input), panels(hidden, output), projection(output, hidden)];
+    let backward = [panels(input, hidden), panels(output, hidden), projection(hidden, output)];
     let sum = |terms: &[Option<usize>]| {
         terms.iter().try_fold(0usize, |sum, &term| sum.checked_add(term?))
     };

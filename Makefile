@@ -118,4 +118,5 @@ scaling: build
 
 clean:
 	$(CARGO) clean
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist docs/generated
+	rm -f python/recurra/_core*.so python/recurra/_core*.pyd

@@ -31,7 +31,11 @@ def main() -> None:
         for path in (options.kernels, options.comparison)
     )
     peaks = [p["best"] for p in kernels["probes"] if p["name"] == PEAK]
-    tables = {"kernels": shares(kernels), "comparison": ratios(comparison, 1e9 * max(peaks))}
+    tables = {
+        "kernels": shares(kernels),
+        "comparison": ratios(comparison, 1e9 * max(peaks)),
+        "ragged": ragged(comparison),
+    }
     page.renew(PAGE, tables)
 
 
@@ -65,6 +69,25 @@ def ratios(data: dict[str, Any], peak: float) -> str:
     head = ("row", "recurra", "best of the others", "ratio", "quartiles", "ceiling", *there)
     lines = [[*_best(row), _ceiling(row, peak), *_each(row, list(there))] for row in data["rows"]]
     return f"{versions}. {load}.\n\n{page.table(head, lines)}"
+
+
+def ragged(data: dict[str, Any]) -> str:
+    """The rows of different lengths, beside the same ones padded and beside packed sequences."""
+    head = ("row", "recurra", "recurra padded", "of its time", "PyTorch packed", "ratio")
+    lines = []
+    for row in data["rows"]:
+        found = {r["name"]: r for r in row["results"] if r["verdict"] == "ok"}
+        if row["ragged"] and {"recurra", "recurra padded", "PyTorch"} <= found.keys():
+            own, padded, packed = (found[n] for n in ("recurra", "recurra padded", "PyTorch"))
+            times = [page.duration(each["quartiles"][1]) for each in (own, padded, packed)]
+            share = _spread([1 / ratio for ratio in reversed(padded["ratio_quartiles"])])
+            lines.append([row["name"], *times[:2], share, times[2], f"{packed['ratio']:.2f}×"])
+    return page.table(head, lines)
+
+
+def _spread(quartiles: list[float]) -> str:
+    low, middle, high = quartiles
+    return f"{middle:.2f} ({low:.2f} – {high:.2f})"
 
 
 def _peers(row: dict[str, Any]) -> Iterator[dict[str, Any]]:

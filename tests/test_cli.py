@@ -60,6 +60,22 @@ def test_the_command_is_installed() -> None:
     assert script.load() is main
 
 
+def test_the_package_runs_as_the_command() -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "recurra", "fly"], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 2
+    assert found.stderr.startswith("usage: recurra ")
+
+
+def test_the_help_says_what_every_option_means(run: Run) -> None:
+    _, out, _ = run("lm", "train", "--help")
+    options = re.findall(r"^  (?:-\w, )?(--[\w-]+)(.*(?:\n {4}.*)*)", out, re.MULTILINE)
+    assert len(options) > 15
+    for name, words in options:
+        assert re.search(r"[a-z]{2}", re.sub(r"\(.*?\)|\{.*?\}", "", words)), name
+
+
 def test_train_then_eval_then_sample(run: Run) -> None:
     code, out, err = run("lm", "train", "text.txt", "--epochs", "2", "--out", "m.st", *SMALL)
     assert (code, err) == (0, "")

@@ -160,6 +160,26 @@ def test_the_report_stays_json_where_a_result_is_not_a_number(part: Any) -> None
     assert (found["difference"], found["verdict"], found["ratio"]) == (None, "WRONG", 1)
 
 
+def test_ragged_rows_as_a_share_of_their_padded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHES))
+    performance = importlib.import_module("performance")
+
+    def result(name: str, seconds: float, *ratios: float) -> dict[str, Any]:
+        quartiles = [seconds / 2, seconds, 2 * seconds]
+        spread = {"ratio": ratios[1], "ratio_quartiles": ratios}
+        return {"name": name, "verdict": "ok", "quartiles": quartiles, **spread}
+
+    ours, padded = result("recurra", 1e-3, 1, 1, 1), result("recurra padded", 2e-3, 1.25, 2, 4)
+    packed, failed = result("PyTorch", 5e-3, 4, 5, 6), {"name": "PyTorch", "verdict": "failed"}
+    rows = [
+        {"name": "a", "ragged": True, "results": [ours, padded, packed]},
+        {"name": "b", "ragged": True, "results": [ours, padded, failed]},
+        {"name": "c", "ragged": False, "results": [ours, padded, packed]},
+    ]
+    lines = performance.ragged({"rows": rows}).splitlines()[2:]
+    assert lines == ["| a | 1.00 ms | 2.00 ms | 0.50 (0.25 – 0.80) | 5.00 ms | 5.00× |"]
+
+
 def test_results_that_cannot_be_compared_are_wrong(part: Any) -> None:
     contestants = part("contestants")
     want = {"y": np.ones((2, 3), np.float32)}

@@ -152,6 +152,14 @@ def test_without_the_package_it_says_what_to_install(
         HuggingFaceTokenizer(tmp_path / "tokenizer.json")
 
 
+@pytest.mark.parametrize("value", [1, None, "no"])
+def test_special_tokens_are_a_flag(value: Any) -> None:
+    got = type(value).__name__
+    message = f"HuggingFaceTokenizer: add_special_tokens: expected True or False, got {got}"
+    with pytest.raises(TypeError, match=f"^{message}$"):
+        HuggingFaceTokenizer("tokenizer.json", add_special_tokens=value)
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("tokenizers") is None, reason="the tokenizers package is not installed"
 )

@@ -116,7 +116,7 @@ class Weights:
         memory: _Memory | None = None,
         n_threads: int | None = None,
     ) -> tuple[Array, Array, Array | None, Saved | None]:
-        """`y, h_n, c_n, saved`."""
+        """`y, h_n, c_n, saved`; None for `save` is False, and True needs `training` in `pack`."""
 
     def step(
         self, x: ArrayLike, h0: ArrayLike | None = None, c0: ArrayLike | None = None

@@ -23,6 +23,12 @@ Parameters, for layer k and with `_reverse` appended for the second direction:
     bias_ih_l{k}, bias_hh_l{k} (G*H,)   not with bias=False
     weight_hr_l{k} (P, H)     projection, of an LSTM with proj_size
 
+`bidirectional=True` reads each row a second time, from its last step to its first, with parameters
+of its own: D is 2, and the features of `y` are those of the forward direction, then those of the
+reverse. `dropout` in [0, 1) is the part of `y`'s elements that is dropped between two layers while
+the module is in training mode; the others grow by 1 / (1 - dropout). With one layer it is refused.
+`batch_first` can only be True.
+
 `memory="low"` keeps less for backward and computes it again, for the same gradients: see
 `recurra.functional`. It says nothing about calls without gradients, which keep nothing. Sequences
 too long even for that are trained on in windows: call with the state of the window before,

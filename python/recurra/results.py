@@ -80,8 +80,8 @@ class LSTMState(NamedTuple):
 class RNNGradients(NamedTuple):
     """What `rnn_backward` returns: one gradient for each array given to `rnn_forward`."""
 
-    dx: Array
-    """(B, T, I): exactly 0 past a row's length."""
+    dx: Array | Any
+    """(B, T, I): exactly 0 past a row's length. None with `input_gradient=False`."""
     dw_ih: Array
     """(H, I)"""
     dw_hh: Array
@@ -97,8 +97,8 @@ class RNNGradients(NamedTuple):
 class LSTMGradients(NamedTuple):
     """What `lstm_backward` returns: one gradient for each array given to `lstm_forward`."""
 
-    dx: Array
-    """(B, T, I): exactly 0 past a row's length."""
+    dx: Array | Any
+    """(B, T, I): exactly 0 past a row's length. None with `input_gradient=False`."""
     dw_ih: Array
     """(4*H, I)"""
     dw_hh: Array
@@ -116,8 +116,8 @@ class LSTMGradients(NamedTuple):
 class LSTMProjectedGradients(NamedTuple):
     """What `lstm_backward` returns for an LSTM with a projection `w_hr`."""
 
-    dx: Array
-    """(B, T, I): exactly 0 past a row's length."""
+    dx: Array | Any
+    """(B, T, I): exactly 0 past a row's length. None with `input_gradient=False`."""
     dw_ih: Array
     """(4*H, I)"""
     dw_hh: Array
@@ -137,8 +137,8 @@ class LSTMProjectedGradients(NamedTuple):
 class GRUGradients(NamedTuple):
     """What `gru_backward` returns: one gradient for each array given to `gru_forward`."""
 
-    dx: Array
-    """(B, T, I): exactly 0 past a row's length."""
+    dx: Array | Any
+    """(B, T, I): exactly 0 past a row's length. None with `input_gradient=False`."""
     dw_ih: Array
     """(3*H, I)"""
     dw_hh: Array

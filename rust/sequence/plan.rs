@@ -13,8 +13,8 @@ use crate::error::Result;
 const ORDER: &str = "the order of the rows";
 
 /// Step rows of a span, at least: enough for large products, and for two splits over threads to be
-/// worth it; few enough that the gradients of the gates wait in the cache for them. 512 to 4096
-/// were as fast where it was measured.
+/// worth it; few enough that the gradients of the gates wait in the cache for them. 1024 was
+/// the best compromise of 256, 512, 1024 and 2048: see docs/performance.md, "What was tried".
 const SPAN_ROWS: usize = 1024;
 /// Steps of a span on average, at least: what is done once a span is little beside the steps.
 const SPAN_STEPS: usize = 8;

@@ -18,8 +18,9 @@ class HuggingFaceTokenizer:
     """The methods of `Tokenizer` for a `tokenizers.Tokenizer`, or for a `tokenizer.json` file.
 
     `padding_index` is the number of its token for padding, by the names that are usual for it, if
-    not given; None if it has none. Truncation that is set in the tokenizer takes place; padding is
-    `pad_sequences`' or `Sequences`' work and is left out here.
+    not given; None if it has none. `add_special_tokens` adds the tokens that the tokenizer puts
+    around a text, such as [CLS] and [SEP]. Truncation that is set in the tokenizer takes place;
+    padding is `pad_sequences`' or `Sequences`' work and is left out here.
 
     >>> from recurra.data import HuggingFaceTokenizer
     >>> try:
@@ -37,6 +38,9 @@ class HuggingFaceTokenizer:
     def __init__(
         self, tokenizer: Any, *, add_special_tokens: bool = True, padding_index: int | None = None
     ) -> None:
+        self.add_special_tokens = checks.flag(
+            "HuggingFaceTokenizer", "add_special_tokens", add_special_tokens
+        )
         path = isinstance(tokenizer, str | os.PathLike)
         self.tokenizer = _from_file(tokenizer) if path else tokenizer
         for name in ("encode_batch", "decode_batch", "token_to_id", "get_vocab"):
@@ -45,7 +49,6 @@ class HuggingFaceTokenizer:
                     "HuggingFaceTokenizer: tokenizer: expected a tokenizers.Tokenizer or a path, "
                     f"got {type(tokenizer).__name__}"
                 )
-        self.add_special_tokens = add_special_tokens
         self.padding_index = self._padding() if padding_index is None else padding_index
 
     @property

@@ -25,13 +25,16 @@ class Sequences:
     or an array (n, ...), a target a row; or a tuple of these. Lists of targets have the lengths of
     the inputs, unless `target_lengths` is set: then the targets of a batch are a tuple, and the
     lengths of each list stand behind it, as CTC and decoders need them. `weights` is (n,), or a
-    list of (T_i,).
+    list of (T_i,). `padding_value` stands behind the inputs of a row, `target_padding_value` behind
+    its targets, and a weight of 0 behind its weights.
 
     A batch has `batch_size` rows, or at most `max_tokens` steps with their padding, or both. With
     `bucket_width`, rows whose lengths are rounded up to the same multiple of it stand together, so
     that little is padding: 1 mixes rows of equal lengths only, a larger width mixes more. If
     `shuffle` is set, the rows, those of a bucket and the order of such batches come from `seed` and
-    the epoch's number. Shuffled rows keep to `max_tokens` only if they are in buckets.
+    the epoch's number. Shuffled rows keep to `max_tokens` only if they are in buckets. A last
+    batch of fewer than `batch_size` rows is left out if `drop_last` is set, which is refused with
+    `bucket_width` or `max_tokens`.
 
     A row that is alone in its batch is a view. A sequence may have no steps; a batch of such rows
     alone has one step of padding, of which a mean over steps cannot be taken.

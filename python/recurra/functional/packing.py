@@ -25,9 +25,15 @@ def pack(
     """Pack the weights of one layer and direction once, for many calls.
 
     The result is an immutable snapshot: later changes of the arrays do not reach it. It can be
-    shared by threads. `weights.step(x, h, c)` takes `x` (B, I) and returns `(h, c)`, with `c`
-    `None` but for the LSTM; `weights.forward(x, h0, c0, lengths=..., reverse=..., save=...,
-    memory=...)` returns `(y, h_n, c_n, saved)`.
+    shared by threads. It has two methods:
+
+    `weights.step(x, h0, c0)` takes `x` (B, I) and returns `(h, c)`.
+
+    `weights.forward(x, h0, c0, lengths=..., reverse=..., save=False, memory="keep",
+    n_threads=...)` takes `x` (B, T, I) and returns `(y, h_n, c_n, saved)`. Unlike `lstm_forward`
+    it saves nothing unless told to; `save=True` needs `training=True` here.
+
+    `c` and `c_n` are `None`, and `c0` is refused, but for the LSTM.
 
     Args:
         cell: `"rnn_tanh"`, `"rnn_relu"`, `"lstm"`, `"gru"` (reset after) or `"gru_before"`.
@@ -36,7 +42,7 @@ def pack(
         b_ih (G*H,): input bias.
         b_hh (G*H,): recurrent bias.
         w_hr (P, H): recurrent projection, LSTM only.
-        training: pack what `save=True` needs as well.
+        training: pack what backward needs as well, for `save=True`.
 
     Example:
         >>> import numpy as np
@@ -48,5 +54,10 @@ def pack(
         ...     h, c = weights.step(np.ones((1, 1)), h, c)
         >>> c.round(4).tolist()
         [[0.5241]]
+        >>> from recurra.functional import lstm_backward  # a training call
+        >>> weights = pack("lstm", w, w, training=True)
+        >>> y, h_n, c_n, saved = weights.forward(np.ones((1, 2, 1)), save=True)
+        >>> lstm_backward(saved, dy=np.ones_like(y)).dw_ih.shape
+        (4, 1)
     """
     return _core.Weights(cell, w_ih, w_hh, b_ih, b_hh, w_hr, training)

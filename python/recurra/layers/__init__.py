@@ -6,8 +6,8 @@ so does the same at every time step. Layers that look along the time or over the
 `lengths` (B,): integers from 0 to T in any order; what lies behind a length is not looked at, gets
 a gradient of zero, and results there are zero.
 
-`Embedding`, `Linear`, and the products of `Conv1d` and of attention are the core's. Where
-sums or exponentials are NumPy's, the layer says so.
+`Embedding`, `Linear`, `LayerNorm`, `BatchNorm`, `Conv1d`, and the scores, softmax and weighted sums
+of attention are the core's. Where sums are NumPy's, the layer says so.
 """
 
 from recurra.layers.attention_layers import AdditiveAttention as AdditiveAttention

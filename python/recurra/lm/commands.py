@@ -21,6 +21,18 @@ __all__ = ["add_commands"]
 SHAPE = [field.name for field in dataclasses.fields(LMConfig)]
 """The options of `train` that a model to start from already decides."""
 
+MEANINGS = {
+    "hidden": "units of each layer",
+    "layers": "recurrent layers",
+    "embedding": "numbers that stand for a character",
+    "dropout": "part of the activations behind each layer that is dropped",
+    "batch": "pieces of the text that are read side by side",
+    "window": "characters of each between two updates",
+    "lr": "Adam's highest learning rate",
+    "clip": "largest 2-norm of the gradient",
+    "validate_every": "updates between two validations",
+}
+
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the three commands to the parser of `recurra lm`."""
@@ -44,11 +56,12 @@ def _describe_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validation", type=float, default=0.1, help="fraction held out (0.1)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same model (0)")
     cells = parser.add_argument_group("the model")
-    cells.add_argument("--cell", choices=sorted(CELLS))
-    _add_fields(cells, LMConfig(), SHAPE[1:], given=False)
+    default = LMConfig()
+    cells.add_argument("--cell", choices=sorted(CELLS), help=f"kind of the layers ({default.cell})")
+    _add_fields(cells, default, SHAPE[1:], given=False)
     training = parser.add_argument_group("the training, which ends with what comes first")
     training.add_argument("--epochs", type=int, metavar="N", help=f"readings ({DEFAULT_EPOCHS})")
-    training.add_argument("--minutes", type=float, metavar="M", help="time (no limit)")
+    training.add_argument("--minutes", type=float, metavar="M", help="minutes (no limit)")
     names = ["batch", "window", "lr", "clip", "validate_every"]
     _add_fields(training, TrainConfig(), names, given=True)
 
@@ -62,7 +75,7 @@ def _add_fields(group: Any, defaults: Any, names: Iterable[str], *, given: bool)
             type=type(value),
             default=value if given else None,
             metavar="N" if isinstance(value, int) else "X",
-            help=f"({value})",
+            help=f"{MEANINGS[name]} ({value})",
         )
 
 

@@ -27,8 +27,8 @@ Losses are tensors: several of them, weighted, are a sum, and one `backward` ser
 >>> print(f"{total.item():.4f}")
 1.5333
 
-Sums are taken in order and in float64, so padding changes no bit of a loss. `cross_entropy` runs in
-the core, with the same bits on every machine; the others are NumPy's, and as exact.
+Sums are taken in order and in float64, so padding changes no bit of a loss. `cross_entropy` and
+`mse` run in the core, with the same bits on every machine; the others are NumPy's, and as exact.
 """
 
 from recurra.losses.classification import (

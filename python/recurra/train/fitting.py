@@ -81,6 +81,9 @@ def fit(
     A loss or gradient that is not finite is a `FloatingPointError` that names the layer and the
     step where it arose, before it reaches the weights.
 
+    `progress` shows a bar on standard error, with the epoch, the loss and the last validation's;
+    None does so in a terminal or a notebook only.
+
     >>> import numpy as np
     >>> import recurra
     >>> from recurra.train import fit

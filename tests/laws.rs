@@ -227,6 +227,19 @@ fn a_team_of_threads_does_not_matter() {
     check::<f64>();
 }
 
+/// Forward shares out large weights also where each thread could have some rows.
+#[test]
+fn a_team_of_threads_does_not_matter_for_several_rows() {
+    for (cell, kind) in CELLS.into_iter().enumerate() {
+        let mut case = Case::<f32>::new(cell, [12, 3, 2, 890], false);
+        let expected = case.run(1).all();
+        for memory in [Memory::Keep, Memory::Low] {
+            case.memory = memory;
+            assert!(case.run(2).all() == expected, "{kind:?}, {memory:?}");
+        }
+    }
+}
+
 /// A team that works on a row in several spans.
 #[test]
 fn a_team_of_threads_does_not_matter_in_long_sequences() {

@@ -12,10 +12,11 @@ use crate::error::Result;
 use crate::parallel;
 use crate::sequence::between::{Arrays, Between, Layout};
 use crate::sequence::bptt::Run;
-use crate::sequence::forward::{self, array, part_count, team_size};
+use crate::sequence::forward::{self, array};
 use crate::sequence::gradients::Totals;
 use crate::sequence::input_gradients::input_gradients;
 use crate::sequence::saved::{Checkpoints, Histories, Memory, Places, Saved};
+use crate::sequence::sharing::{ROWS_TOGETHER, part_count, team_size};
 use crate::sequence::weights::{Function, Transposed, transposed};
 use crate::sequence::{WithCell, with_cell};
 use crate::shape;
@@ -259,7 +260,7 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
 
     fn backward(&self, transposed: &Transposed<T>, arrays: &Arrays<'_, T>) -> Result<()> {
         let (plan, packed) = (&self.saved.plan, &self.saved.weights.packed);
-        match team_size(plan.rows.len(), packed, self.threads) {
+        match team_size(plan.rows.len(), packed, self.threads, ROWS_TOGETHER) {
             Some(team) => self.together(transposed, arrays, team),
             None => self.apart(transposed, arrays),
         }

@@ -15,7 +15,8 @@ use crate::error::{Error, Result};
 use crate::parallel;
 use crate::sequence::plan::Plan;
 use crate::sequence::saved::{Checkpoints, Histories, Memory, Places, Saved};
-use crate::sequence::space::{CHUNK_ROWS, Layout};
+use crate::sequence::sharing::{part_count, rows_together, team_size};
+use crate::sequence::space::Layout;
 use crate::sequence::time_loop::{Arrays, Run};
 use crate::sequence::weights::{Function, Packed, Weights, transposed};
 use crate::sequence::{WithCell, with_cell};
@@ -164,30 +165,6 @@ impl<T: Element> Weights<T> {
     }
 }
 
-/// As many parts as threads, or a multiple of it where a part would have very many rows.
-pub(super) fn part_count(rows: usize, threads: usize) -> usize {
-    rows.div_ceil(CHUNK_ROWS * threads).max(1) * threads
-}
-
-/// Fused multiply-adds of one row and step below which threads that meet after each cost more than
-/// they save.
-const WORTH_MEETING: usize = 3 << 14;
-
-/// Threads that take every step together, where there are not rows enough for all to work apart.
-/// With two rows each they are still faster together, by half on Zen 3, since each reads half of
-/// the weights; with four each, apart. One thread is a team where nobody could be given rows: a
-/// step of one row takes a microsecond or two, beside which a board is much.
-pub(super) fn team_size<T>(rows: usize, packed: &Packed<T>, threads: usize) -> Option<usize> {
-    let step = packed.kind.gates() * packed.sizes.hidden * packed.sizes.output;
-    let largest = threads.min(team::LARGEST);
-    let is_team = match threads {
-        1 => rows < board::SHARED,
-        // More rows than two for each of a team leave the other threads nothing to do.
-        _ => rows <= 2 * largest && step >= WORTH_MEETING,
-    };
-    is_team.then_some(largest)
-}
-
 /// An array of zeros.
 pub(super) fn array<T: Element, S: ndarray::IntoDimension>(
     shape: S,
@@ -285,7 +262,8 @@ pub(super) struct Steps<'a, T: Element, C> {
 
 impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
     pub fn run(&self, threads: usize) -> Result<()> {
-        match team_size(self.plan.rows.len(), self.packed, threads) {
+        let together = rows_together(self.packed);
+        match team_size(self.plan.rows.len(), self.packed, threads, together) {
             Some(team) => self.together(team),
             None => self.apart(threads),
         }

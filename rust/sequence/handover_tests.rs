@@ -3,7 +3,7 @@
 use ndarray::{Array1, Array2, Array3};
 
 use crate::board::tests::EAGER;
-use crate::sequence::forward::team_size;
+use crate::sequence::sharing::{ROWS_TOGETHER, rows_together, team_size};
 use crate::testing::{numbers, on_every_isa};
 use crate::{CellKind, Memory, Parameters, Sequence, StateGradients, Weights};
 
@@ -69,7 +69,8 @@ fn units_are_shared_out_only_where_that_leaves_nobody_idle() {
     let (w_ih, w_hh) = (w_ih.view(), w_hh.view());
     let p = Parameters { w_ih, w_hh, b_ih: None, b_hh: None, w_hr: None };
     let weights = Weights::pack(CellKind::Lstm, &p, false).unwrap();
-    let team = |rows, threads| team_size(rows, &weights.packed, threads);
+    assert_eq!(rows_together(&weights.packed), ROWS_TOGETHER);
+    let team = |rows, threads| team_size(rows, &weights.packed, threads, ROWS_TOGETHER);
     assert_eq!([team(4, 2), team(5, 2)], [Some(2), None]);
     assert_eq!([team(16, 8), team(16, 64), team(17, 64)], [Some(8), Some(8), None]);
     assert_eq!([team(1, 1), team(64, 1)], [Some(1), None]);

@@ -11,6 +11,7 @@ mod handover_tests;
 mod input_gradients;
 mod plan;
 mod saved;
+mod sharing;
 mod space;
 mod time_loop;
 mod weights;

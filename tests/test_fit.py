@@ -10,7 +10,7 @@ import pytest
 
 import recurra
 from recurra import metrics
-from recurra.data import Arrays, Batch
+from recurra.data import Arrays, Batch, Sequences
 from recurra.train import Callback, evaluate, find_lr, fit
 from training import CELLS, Given, Tagger, Windows, bits, rows, tagger, timeless
 
@@ -172,6 +172,31 @@ class TestLengthsAndWeights:
         ]
         assert evaluate(model, Given(*parts), CE)["loss"] == pytest.approx(whole, rel=1e-6)
 
+    @pytest.mark.parametrize("kind", ["crf", "ctc"])
+    def test_a_mean_over_rows_is_over_rows(self, kind: str) -> None:
+        """The size of the batches says nothing about a loss that is a mean over rows."""
+        rng = np.random.default_rng(0)
+        counts = (9, 2, 7, 4, 3, 8, 5)
+        x = [rng.standard_normal((n, 2)) for n in counts]
+        labels = [rng.integers(1, 3, n if kind == "crf" else n // 2) for n in counts]
+        recurra.manual_seed(0)
+        model = recurra.Sequential(
+            recurra.GRU(2, 5, dtype=np.float64), recurra.Linear(5, 3, dtype=np.float64)
+        )
+
+        def ctc(outputs: Any, batch: Batch) -> Any:
+            targets, target_lengths = batch.targets
+            return recurra.ctc_loss(outputs, targets, batch.lengths, target_lengths)
+
+        loss = recurra.CRF(3, dtype=np.float64).loss if kind == "crf" else ctc
+        found = [
+            evaluate(
+                model, Sequences(x, labels, batch_size=size, target_lengths=kind == "ctc"), loss
+            )["loss"]
+            for size in (1, 2, 3, 7)
+        ]
+        np.testing.assert_allclose(found, found[-1], rtol=1e-12)
+
     def test_a_loss_may_take_weights(self) -> None:
         found = []
 
@@ -216,6 +241,37 @@ class TestLengthsAndWeights:
         ]:
             with pytest.raises(TypeError, match=text):
                 evaluate(chosen, Given(batch), loss)
+
+    @pytest.mark.parametrize("stride", [None, 1, 2])
+    @pytest.mark.parametrize("other", [(4, 6), (4,)])
+    def test_several_targets_with_padding(self, stride: int | None, other: tuple[int, ...]) -> None:
+        """Whoever made the outputs knows which belong to which target: the loss, or nobody."""
+
+        def loss(outputs: Any, targets: Any) -> Any:
+            return CE(outputs, targets[0])
+
+        def of_the_batch(outputs: Any, batch: Batch) -> Any:
+            return (outputs * 0).sum()
+
+        model: Any = tagger()[0]
+        if stride is not None:
+            layers = recurra.Conv1d(2, 5, 1, stride=stride), recurra.Linear(5, 3)
+            model = recurra.Sequential(*layers)
+        batch = Batch(self.x, (self.y, np.zeros(other)), self.lengths)
+        with pytest.raises(TypeError) as caught:
+            evaluate(model, Given(batch), loss)
+        assert str(caught.value) == (
+            "fit: loss: expected a function of (outputs, batch) for several targets with lengths, "
+            "got loss"
+        )
+        assert evaluate(model, Given(batch), of_the_batch)["loss"] == 0
+
+    def test_several_targets_of_rows_need_no_lengths(self) -> None:
+        def loss(outputs: Any, targets: Any) -> Any:
+            return CE(outputs[:, -1], targets[0])
+
+        batch = Batch(self.x, (self.y[:, 0], np.zeros((4, 2))), self.lengths)
+        assert evaluate(tagger()[0], Given(batch), loss)["loss"] > 0
 
     def test_several_inputs(self) -> None:
         class Sum(recurra.Module):

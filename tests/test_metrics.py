@@ -318,6 +318,7 @@ def test_weights_of_rows_and_steps() -> None:
             2,
         ),
         (Batch((np.zeros((3, 5)), np.zeros(3)), (np.zeros(3), np.zeros(3))), 3),
+        (Batch(np.zeros((3, 5, 2)), (np.zeros(3), np.zeros(3)), np.array([5, 0, 2])), 3),
     ],
 )
 def test_how_much_a_batch_counts(batch: Batch, wanted: float) -> None:

@@ -60,6 +60,11 @@ def fit(
     second argument is called `batch`. `metrics` are of `recurra.metrics`, with their names or
     under those of their classes, over the training and the validation.
 
+    **The loss reported** is the mean over batches, each weighed by its targets and their `weights`,
+    or by its rows for a loss that takes `lengths` itself, such as `CRF.loss`. Where a loss divides
+    by something else, as with `class_weights` or `ignore_index`, all targets count in it as if
+    alike; with `weights` of the data instead it is exact.
+
     **A step** is one update of the weights: from one batch, or from the mean loss of `accumulate`
     batches. `clip_norm` is the largest 2-norm that the gradient keeps. `schedule` is an object
     with `step()`, called after each step or, with `schedule_every="epoch"`, each epoch (one whose
@@ -134,7 +139,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """The mean loss of a target and the metrics, without gradients and dropout.
 
-    Arguments as in `fit`; the model is left as it was.
+    Arguments as in `fit`; the model is left as it was. A loss with `class_weights` or
+    `ignore_index` is averaged over batches as if all targets counted alike, so that it depends on
+    `batch_size`; `weights` of the data are exact.
 
     >>> import numpy as np
     >>> import recurra

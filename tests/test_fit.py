@@ -18,7 +18,11 @@ CE = recurra.cross_entropy
 
 
 def by_hand(
-    data: Any, epochs: int, clip: float | None = None, rate: Callable[[int], float] | None = None
+    data: Any,
+    epochs: int,
+    clip: float | None = None,
+    rate: Callable[[int], float] | None = None,
+    clip_value: float | None = None,
 ) -> tuple[Tagger, list[float]]:
     """The loop that `fit` stands for."""
     model, optimizer = tagger()
@@ -34,6 +38,8 @@ def by_hand(
             loss.backward()
             if clip is not None:
                 recurra.clip_grad_norm(model.parameters(), clip)
+            if clip_value is not None:
+                recurra.clip_grad_value(model.parameters(), clip_value)
             optimizer.step()
             losses.append(loss.item())
             step += 1
@@ -50,6 +56,14 @@ class TestAgainstALoop:
         assert bits(model) == bits(wanted)
         means = np.array(losses).reshape(3, 6).mean(1)
         np.testing.assert_allclose(history["loss"], means, rtol=1e-12)
+
+    @pytest.mark.parametrize("clip", [None, 0.1])
+    def test_clipping_by_value(self, clip: float | None) -> None:
+        """Of each element, after the norm."""
+        wanted, _ = by_hand(Windows(), 2, clip, clip_value=0.01)
+        model, optimizer = tagger()
+        fit(model, Windows(), CE, optimizer, epochs=2, clip_norm=clip, clip_value=0.01)
+        assert bits(model) == bits(wanted) != bits(by_hand(Windows(), 2, clip)[0])
 
     def test_a_function_as_schedule(self) -> None:
         def rate(step: int) -> float:
@@ -460,3 +474,7 @@ class TestFinder:
         model, optimizer = tagger()
         with pytest.raises(ValueError, match="find_lr: low and high: expected 0 < low < high"):
             find_lr(model, Windows(), CE, optimizer, low=1.0, high=0.1)
+        for norm in (-1.0, 0):
+            text = f"find_lr: clip_norm: expected a finite number above 0, got {norm}"
+            with pytest.raises(ValueError, match=text):
+                find_lr(model, Windows(), CE, optimizer, clip_norm=norm)

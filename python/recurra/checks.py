@@ -163,6 +163,11 @@ def positive(operation: str, argument: str, value: object) -> float:
     return found
 
 
+def positive_or_none(operation: str, argument: str, value: object) -> float | None:
+    """`value` as a finite float above 0, or None."""
+    return None if value is None else positive(operation, argument, value)
+
+
 def instance(operation: str, argument: str, value: object, kinds: Any, wanted: str) -> Any:
     """`value` if it is an instance of `kinds`, which `wanted` spells."""
     if not isinstance(value, kinds):

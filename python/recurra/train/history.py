@@ -3,7 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["History"]
+__all__ = ["ALWAYS", "History"]
+
+ALWAYS = ("epoch", "step", "lr", "loss", "grad_norm", "seconds")
+"""The columns of every training."""
 
 
 class History(Mapping[str, list[Any]]):

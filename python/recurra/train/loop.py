@@ -100,6 +100,8 @@ def _update(run: Run, batch: Batch, state: Any, drawn: dict[str, int]) -> None:
     # The factor and its 1e-6 are those of clip_grad_norm.
     if run.clip_norm is not None and (factor := run.clip_norm / (norm + 1e-6)) < 1:
         _core.scale_(grads, factor)
+    if run.clip_value is not None:
+        _core.clamp_(grads, run.clip_value)
     run.optimizer.step()
     run.zero_grad()
     if run.scheduler.after_update is not None:

@@ -45,6 +45,13 @@ def array(operation: str, argument: str, value: object) -> NDArray[Any]:
             f"{operation}: {argument}: expected an array, or lists of equal lengths, "
             f"got a {type(value).__name__} of different ones"
         ) from None
+    except TypeError:
+        if isinstance(value, list | tuple) and any(hasattr(v, "requires_grad") for v in value):
+            raise TypeError(
+                f"{operation}: {argument}: expected an array or a tensor, got a "
+                f"{type(value).__name__} with a tensor in it; a recurrent layer returns (y, state)"
+            ) from None
+        raise
 
 
 def float_array(

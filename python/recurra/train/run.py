@@ -184,7 +184,7 @@ def _kind(callback: Callback) -> str:
 
 def _parameters(model: Module, optimizer: Optimizer) -> list[Tensor]:
     """The model's; an optimizer of others is refused, which no checkpoint would hold."""
-    found = list(model.parameters())
+    found: list[Tensor] = [*model.parameters()]
     own = {id(parameter) for parameter in found}
     others = {name: p.shape for name, p in optimizer.params.items() if id(p) not in own}
     if len(others) == len(optimizer.params):

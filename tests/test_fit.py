@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -444,6 +445,13 @@ def test_the_number_of_threads_changes_no_bit(cell: str) -> None:
         history = fit(model, Windows(B=64, T=16), CE, optimizer, epochs=2, clip_norm=0.5)
         ends.append((bits(model), timeless(history)))
     assert ends[0] == ends[1]
+
+
+def test_a_star_brings_what_is_documented_and_no_module() -> None:
+    """`schedules` of the package, above all, would hide `recurra.schedules`."""
+    names = vars(recurra.train)
+    public = {n for n, v in names.items() if n[0] != "_" and not isinstance(v, ModuleType)}
+    assert set(recurra.train.__all__) == public
 
 
 class TestFinder:

@@ -16,6 +16,7 @@ import recurra
 from recurra import metrics
 from recurra.train import (
     Callback,
+    Checkpoints,
     CSVLogger,
     EarlyStopping,
     JSONLinesLogger,
@@ -149,6 +150,20 @@ class TestLogs:
         else:
             epochs = [json.loads(line)["epoch"] for line in text.splitlines()]
         assert epochs == [1, 2, 3]
+
+    @pytest.mark.parametrize("logger", [CSVLogger, JSONLinesLogger])
+    def test_an_epoch_that_was_saved_before_its_end_is_there_once(
+        self, logger: Any, tmp_path: Path
+    ) -> None:
+        """After its last step, that is, and then the logger wrote its line: it comes again."""
+        path = tmp_path / "log"
+        often = Checkpoints(tmp_path, 6, numbered=True)
+        run(logger(path), epochs=2, checkpoints=often)
+        whole = len(path.read_text().splitlines())
+        run(
+            logger(path), epochs=2, checkpoints=often, resume=tmp_path / "step-00000006.safetensors"
+        )
+        assert len(path.read_text().splitlines()) == whole
 
     @pytest.mark.parametrize("logger", [CSVLogger, JSONLinesLogger])
     def test_another_file_is_not_touched(self, logger: Any, tmp_path: Path) -> None:

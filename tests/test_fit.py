@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import recurra
 from recurra import metrics
-from recurra.data import Arrays, Batch
+from recurra.data import Arrays, Batch, Sequences
 from recurra.train import Callback, evaluate, find_lr, fit
 from training import CELLS, Given, Tagger, Windows, bits, rows, tagger, timeless
 
@@ -18,7 +19,11 @@ CE = recurra.cross_entropy
 
 
 def by_hand(
-    data: Any, epochs: int, clip: float | None = None, rate: Callable[[int], float] | None = None
+    data: Any,
+    epochs: int,
+    clip: float | None = None,
+    rate: Callable[[int], float] | None = None,
+    clip_value: float | None = None,
 ) -> tuple[Tagger, list[float]]:
     """The loop that `fit` stands for."""
     model, optimizer = tagger()
@@ -34,6 +39,8 @@ def by_hand(
             loss.backward()
             if clip is not None:
                 recurra.clip_grad_norm(model.parameters(), clip)
+            if clip_value is not None:
+                recurra.clip_grad_value(model.parameters(), clip_value)
             optimizer.step()
             losses.append(loss.item())
             step += 1
@@ -50,6 +57,14 @@ class TestAgainstALoop:
         assert bits(model) == bits(wanted)
         means = np.array(losses).reshape(3, 6).mean(1)
         np.testing.assert_allclose(history["loss"], means, rtol=1e-12)
+
+    @pytest.mark.parametrize("clip", [None, 0.1])
+    def test_clipping_by_value(self, clip: float | None) -> None:
+        """Of each element, after the norm."""
+        wanted, _ = by_hand(Windows(), 2, clip, clip_value=0.01)
+        model, optimizer = tagger()
+        fit(model, Windows(), CE, optimizer, epochs=2, clip_norm=clip, clip_value=0.01)
+        assert bits(model) == bits(wanted) != bits(by_hand(Windows(), 2, clip)[0])
 
     def test_a_function_as_schedule(self) -> None:
         def rate(step: int) -> float:
@@ -172,6 +187,31 @@ class TestLengthsAndWeights:
         ]
         assert evaluate(model, Given(*parts), CE)["loss"] == pytest.approx(whole, rel=1e-6)
 
+    @pytest.mark.parametrize("kind", ["crf", "ctc"])
+    def test_a_mean_over_rows_is_over_rows(self, kind: str) -> None:
+        """The size of the batches says nothing about a loss that is a mean over rows."""
+        rng = np.random.default_rng(0)
+        counts = (9, 2, 7, 4, 3, 8, 5)
+        x = [rng.standard_normal((n, 2)) for n in counts]
+        labels = [rng.integers(1, 3, n if kind == "crf" else n // 2) for n in counts]
+        recurra.manual_seed(0)
+        model = recurra.Sequential(
+            recurra.GRU(2, 5, dtype=np.float64), recurra.Linear(5, 3, dtype=np.float64)
+        )
+
+        def ctc(outputs: Any, batch: Batch) -> Any:
+            targets, target_lengths = batch.targets
+            return recurra.ctc_loss(outputs, targets, batch.lengths, target_lengths)
+
+        loss = recurra.CRF(3, dtype=np.float64).loss if kind == "crf" else ctc
+        found = [
+            evaluate(
+                model, Sequences(x, labels, batch_size=size, target_lengths=kind == "ctc"), loss
+            )["loss"]
+            for size in (1, 2, 3, 7)
+        ]
+        np.testing.assert_allclose(found, found[-1], rtol=1e-12)
+
     def test_a_loss_may_take_weights(self) -> None:
         found = []
 
@@ -216,6 +256,37 @@ class TestLengthsAndWeights:
         ]:
             with pytest.raises(TypeError, match=text):
                 evaluate(chosen, Given(batch), loss)
+
+    @pytest.mark.parametrize("stride", [None, 1, 2])
+    @pytest.mark.parametrize("other", [(4, 6), (4,)])
+    def test_several_targets_with_padding(self, stride: int | None, other: tuple[int, ...]) -> None:
+        """Whoever made the outputs knows which belong to which target: the loss, or nobody."""
+
+        def loss(outputs: Any, targets: Any) -> Any:
+            return CE(outputs, targets[0])
+
+        def of_the_batch(outputs: Any, batch: Batch) -> Any:
+            return (outputs * 0).sum()
+
+        model: Any = tagger()[0]
+        if stride is not None:
+            layers = recurra.Conv1d(2, 5, 1, stride=stride), recurra.Linear(5, 3)
+            model = recurra.Sequential(*layers)
+        batch = Batch(self.x, (self.y, np.zeros(other)), self.lengths)
+        with pytest.raises(TypeError) as caught:
+            evaluate(model, Given(batch), loss)
+        assert str(caught.value) == (
+            "fit: loss: expected a function of (outputs, batch) for several targets with lengths, "
+            "got loss"
+        )
+        assert evaluate(model, Given(batch), of_the_batch)["loss"] == 0
+
+    def test_several_targets_of_rows_need_no_lengths(self) -> None:
+        def loss(outputs: Any, targets: Any) -> Any:
+            return CE(outputs[:, -1], targets[0])
+
+        batch = Batch(self.x, (self.y[:, 0], np.zeros((4, 2))), self.lengths)
+        assert evaluate(tagger()[0], Given(batch), loss)["loss"] > 0
 
     def test_several_inputs(self) -> None:
         class Sum(recurra.Module):
@@ -376,6 +447,13 @@ def test_the_number_of_threads_changes_no_bit(cell: str) -> None:
     assert ends[0] == ends[1]
 
 
+def test_a_star_brings_what_is_documented_and_no_module() -> None:
+    """`schedules` of the package, above all, would hide `recurra.schedules`."""
+    names = vars(recurra.train)
+    public = {n for n, v in names.items() if n[0] != "_" and not isinstance(v, ModuleType)}
+    assert set(recurra.train.__all__) == public
+
+
 class TestFinder:
     def test_everything_is_left_as_it_was(self) -> None:
         model, optimizer = tagger()
@@ -404,3 +482,7 @@ class TestFinder:
         model, optimizer = tagger()
         with pytest.raises(ValueError, match="find_lr: low and high: expected 0 < low < high"):
             find_lr(model, Windows(), CE, optimizer, low=1.0, high=0.1)
+        for norm in (-1.0, 0):
+            text = f"find_lr: clip_norm: expected a finite number above 0, got {norm}"
+            with pytest.raises(ValueError, match=text):
+                find_lr(model, Windows(), CE, optimizer, clip_norm=norm)

@@ -10,7 +10,7 @@ import pytest
 
 import recurra
 from recurra.data import Batch
-from recurra.train import Checkpoints, evaluate, files, fit
+from recurra.train import Checkpoints, evaluate, files, find_lr, fit
 from training import CELLS, Given, Tagger, Windows, bits, rows, tagger
 
 CE = recurra.cross_entropy
@@ -31,8 +31,22 @@ class TestSettings:
             ({"epochs": 1.5}, TypeError, "fit: epochs: expected an int, got float"),
             ({"batch_size": 0}, ValueError, "batch_size: expected an int >= 1, got 0"),
             ({"accumulate": 0}, ValueError, "fit: accumulate: expected an int >= 1, got 0"),
-            ({"clip_norm": 0.0}, ValueError, "fit: clip_norm: expected a number above 0, got 0.0"),
-            ({"clip_norm": math.nan}, ValueError, "fit: clip_norm: expected a number above 0, got"),
+            (
+                {"clip_norm": 0.0},
+                ValueError,
+                "fit: clip_norm: expected a finite number above 0, got 0",
+            ),
+            (
+                {"clip_norm": math.nan},
+                ValueError,
+                "fit: clip_norm: expected a finite number above 0, got",
+            ),
+            (
+                {"clip_value": -1},
+                ValueError,
+                "fit: clip_value: expected a finite number above 0, got",
+            ),
+            ({"clip_value": "1"}, TypeError, "fit: clip_value: expected a number, got str"),
             ({"schedule": 3}, TypeError, "fit: schedule: expected an object with step() or a"),
             ({"schedule_every": "day"}, ValueError, "fit: schedule_every: expected 'step' or"),
             ({"schedule": lambda _: math.nan}, ValueError, "lr: expected 0 <= lr < inf, got nan"),
@@ -56,6 +70,49 @@ class TestSettings:
             fit(tagger()[0], (X, Y), CE, tagger()[1])
         with raises(TypeError, "fit: model: expected a Module, got function"):
             fit(lambda x: x, (X, Y), CE, tagger()[1])  # type: ignore[arg-type]
+
+    def test_an_optimizer_of_more_than_the_model(self) -> None:
+        """Nothing keeps it: no checkpoint, no best epoch, no search for a learning rate."""
+        model, crf = tagger()[0], recurra.CRF(3)
+        optimizer = recurra.Adam([*model.parameters(), *crf.parameters()])
+        n = len(list(model.parameters()))
+        text = (
+            "fit: optimizer: expected parameters of the model only, got others too: "
+            f"{n} (3, 3), {n + 1} (3,), {n + 2} (3,); make a loss's own, such as those of a CRF, "
+            "part of the model"
+        )
+        before = bits(crf)
+        with raises(ValueError, text):
+            fit(model, (X, Y), crf.loss, optimizer)
+        with raises(ValueError, text):
+            find_lr(model, (X, Y), crf.loss, optimizer)
+        assert bits(crf) == before
+
+    def test_a_schedule_of_another_optimizer(self) -> None:
+        model, optimizer = tagger()
+        other = recurra.SGD(model.parameters(), lr=0.5)
+        schedule = recurra.schedules.ExponentialLR(other, 0.5)
+        text = "fit: schedule: expected one of the optimizer that trains, got another's"
+        with raises(ValueError, text):
+            fit(model, (X, Y), CE, optimizer, schedule=schedule)
+        assert (optimizer.lr, other.lr) == (0.01, 0.5)
+
+    @pytest.mark.parametrize(
+        "name", ["epoch", "step", "lr", "loss", "grad_norm", "seconds", "validation_loss"]
+    )
+    def test_metrics_under_names_that_are_taken(self, name: str) -> None:
+        model, optimizer = tagger()
+        metrics = {name: recurra.metrics.Accuracy()}
+        text = "fit: metrics: expected names other than epoch, step, lr, loss, grad_norm, seconds"
+        with raises(ValueError, text) as caught:
+            fit(model, (X, Y), CE, optimizer, metrics=metrics)
+        assert str(caught.value).endswith(f"and validation_..., got {name!r}")
+
+        class Loss(recurra.metrics.Accuracy):
+            pass
+
+        with raises(ValueError, text):
+            evaluate(model, (X, Y), CE, [Loss()])
 
     def test_two_metrics_of_a_class(self) -> None:
         metrics = [recurra.metrics.F1("micro"), recurra.metrics.F1()]

@@ -305,6 +305,45 @@ def test_infinite_and_nan_inputs_come_through() -> None:
         assert np.isfinite(y[1]).all()
 
 
+class Pair(recurra.Module):
+    def __init__(self) -> None:
+        self.gru = recurra.GRU(3, 2)
+
+    def forward(self, x: Any) -> Any:
+        return self.gru(x)
+
+
+@pytest.mark.parametrize(
+    ("call", "argument"),
+    [
+        (lambda y: recurra.mse(y, X), "mse: prediction"),
+        (lambda y: recurra.mse(X, y), "mse: target"),
+        (lambda y: recurra.cross_entropy(y, [0]), "cross_entropy: logits"),
+        (recurra.Linear(2, 3), "linear: x"),
+        (recurra.GRU(2, 3), "GRU: x"),
+        (recurra.ops.relu, "relu: x"),
+        (lambda y: recurra.metrics.mae(y, X), "mae: outputs"),
+    ],
+)
+def test_a_state_that_was_forgotten(call: Callable[[Any], Any], argument: str) -> None:
+    """The usual slip: `layer(x)` where `y, _ = layer(x)` was meant."""
+    for layer in recurra.GRU(3, 2), recurra.LSTM(3, 2):
+        with pytest.raises(TypeError) as caught:
+            call(layer(X))
+        assert str(caught.value) == (
+            f"{argument}: expected an array or a tensor, got a tuple with a tensor in it; a "
+            "recurrent layer returns (y, state)"
+        )
+
+
+def test_a_forward_that_returns_its_state_too() -> None:
+    model = Pair()
+    optimizer = recurra.SGD(model.parameters(), 0.1)
+    text = "^mse: prediction: expected an array or a tensor, got a tuple with a tensor in it"
+    with pytest.raises(TypeError, match=text):
+        recurra.train.fit(model, (X, ones(2, 5, 2)), recurra.mse, optimizer)
+
+
 def test_a_nan_stays_in_its_part() -> None:
     x = np.ones((1, 6, 1))
     x[0, 1] = np.nan

@@ -83,6 +83,16 @@ class TestClasses:
             metrics.confusion_matrix(self.found % 2, self.truth, num_classes=2)
         with raises(IndexError, "confusion_matrix: targets: expected 0 <= id < 3, got -1 at (1,)"):
             metrics.confusion_matrix(np.zeros((2, 3)), [0, -1])
+        scores = np.zeros((2, 3))
+        for bad in (-100, -1, 3):
+            with raises(IndexError, f"accuracy: targets: expected 0 <= id < 3, got {bad} at (1,)"):
+                metrics.accuracy(scores, [0, bad])
+            with raises(IndexError, f"Accuracy: targets: expected 0 <= id < 3, got {bad} at (1,)"):
+                metrics.Accuracy().update(scores, Batch(None, np.array([0, bad])))
+        with raises(TypeError, "accuracy: targets: expected integers, got float64"):
+            metrics.accuracy(scores, [0, 0.5])
+        assert metrics.accuracy(scores, [0.0, 1.0]) == 0.5
+        assert metrics.accuracy([0, 5], [0, -100]) == 0.5, "without scores no class is known"
 
     def test_bad_arguments(self) -> None:
         text = "f1: average: expected 'macro' or 'micro' or 'weighted' or 'binary', got 'all'"
@@ -318,6 +328,7 @@ def test_weights_of_rows_and_steps() -> None:
             2,
         ),
         (Batch((np.zeros((3, 5)), np.zeros(3)), (np.zeros(3), np.zeros(3))), 3),
+        (Batch(np.zeros((3, 5, 2)), (np.zeros(3), np.zeros(3)), np.array([5, 0, 2])), 3),
     ],
 )
 def test_how_much_a_batch_counts(batch: Batch, wanted: float) -> None:

@@ -101,6 +101,25 @@ def test_history_has_a_line_for_each_name_with_gaps(ax: Axes) -> None:
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["train", "validation"]
 
 
+def test_of_a_training_losses_and_metrics_are_drawn(ax: Axes) -> None:
+    model = recurra.Linear(2, 3)
+    data = np.eye(2, dtype=np.float32), np.array([0, 2])
+    found = recurra.train.fit(
+        model,
+        data,
+        recurra.cross_entropy,
+        recurra.SGD(model.parameters(), 0.1),
+        epochs=3,
+        validation=data,
+        metrics=[recurra.metrics.Accuracy(), recurra.metrics.ConfusionMatrix()],
+    )
+    plots.history(found, ax)
+    names = ["loss", "accuracy", "validation_loss", "validation_accuracy"]
+    assert labels(ax.lines) == names
+    for name, line in zip(names, ax.lines, strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), found[name])
+
+
 def test_history_at_steps_of_its_own(ax: Axes) -> None:
     plots.history({"loss": [3, 2]}, ax, steps=[100, 200])
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [100, 200])

@@ -115,6 +115,40 @@ def test_a_finished_training_gives_its_history(tmp_path: Path) -> None:
     assert trained("RNN", "SGD", None, tmp_path, seed=5) == whole
 
 
+class CRFTagger(recurra.Module):
+    """Its loss has parameters of its own, which are the model's."""
+
+    def __init__(self) -> None:
+        self.rnn, self.out, self.crf = recurra.GRU(2, 5), recurra.Linear(5, 3), recurra.CRF(3)
+
+    def forward(self, x: Any, lengths: Any = None) -> Any:
+        return self.out(self.rnn(x, lengths=lengths)[0])
+
+
+def test_a_crf_in_the_model(tmp_path: Path) -> None:
+    def train(epochs: int, folder: Path | None) -> Any:
+        recurra.manual_seed(0)
+        model = CRFTagger()
+        start = bits(model.crf)
+        history = fit(
+            model,
+            rows(24, 5),
+            model.crf.loss,
+            recurra.Adam(model.parameters(), lr=0.05),
+            epochs=epochs,
+            batch_size=8,
+            validation=rows(8, 5, seed=1),
+            callbacks=[EarlyStopping(50)],
+            checkpoints=folder,
+            resume=folder is not None,
+        )
+        assert all(bits(model.crf)[name] != array for name, array in start.items())
+        return bits(model), timeless(history)
+
+    train(2, tmp_path)
+    assert train(5, tmp_path) == train(5, None)
+
+
 def test_every_instruction_set_gives_the_same_bits() -> None:
     code = "for c in CELLS: print({n: d.hex() for n, d in trained(c, 'Adam')[0].items()})"
     ends = [

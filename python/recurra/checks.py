@@ -45,6 +45,13 @@ def array(operation: str, argument: str, value: object) -> NDArray[Any]:
             f"{operation}: {argument}: expected an array, or lists of equal lengths, "
             f"got a {type(value).__name__} of different ones"
         ) from None
+    except TypeError:
+        if isinstance(value, list | tuple) and any(hasattr(v, "requires_grad") for v in value):
+            raise TypeError(
+                f"{operation}: {argument}: expected an array or a tensor, got a "
+                f"{type(value).__name__} with a tensor in it; a recurrent layer returns (y, state)"
+            ) from None
+        raise
 
 
 def float_array(
@@ -161,6 +168,11 @@ def positive(operation: str, argument: str, value: object) -> float:
     if not 0 < found < float("inf"):
         raise ValueError(f"{operation}: {argument}: expected a finite number above 0, got {value}")
     return found
+
+
+def positive_or_none(operation: str, argument: str, value: object) -> float | None:
+    """`value` as a finite float above 0, or None."""
+    return None if value is None else positive(operation, argument, value)
 
 
 def instance(operation: str, argument: str, value: object, kinds: Any, wanted: str) -> Any:

@@ -144,11 +144,30 @@ class CRF(Module):
 
     `transitions` (K, K), `start_transitions` and `end_transitions` (K,) for K = `num_tags` start
     evenly spread within 0.1. `loss` trains it, and what made the emissions; `decode` is what the
-    model says.
+    model says. For `recurra.train.fit` it is a part of the model, so that checkpoints have it:
 
     >>> import numpy as np
     >>> import recurra
+    >>> from recurra.train import fit
+    >>> class Tagger(recurra.Module):
+    ...     def __init__(self):
+    ...         self.rnn, self.out = recurra.LSTM(3, 8), recurra.Linear(8, 3)
+    ...         self.crf = recurra.CRF(3)
+    ...
+    ...     def forward(self, x, lengths=None):
+    ...         y, _ = self.rnn(x, lengths=lengths)
+    ...         return self.out(y)
     >>> recurra.manual_seed(0)
+    >>> x = np.random.default_rng(0).standard_normal((64, 6, 3), dtype=np.float32)
+    >>> tags = x.argmax(-1)
+    >>> model = Tagger()
+    >>> optimizer = recurra.Adam(model.parameters(), lr=0.02)
+    >>> history = fit(model, (x, tags), model.crf.loss, optimizer, epochs=20)
+    >>> bool((model.crf.decode(model(x)).tags == tags).mean() > 0.9)
+    True
+
+    In a loop of your own it may stand beside it:
+
     >>> emit, crf = recurra.Linear(4, 3), recurra.CRF(3)
     >>> x, tags = np.ones((2, 5, 4), np.float32), np.zeros((2, 5), int)
     >>> loss = crf.loss(emit(x), tags, lengths=[5, 2])

@@ -11,6 +11,7 @@ from recurra.metrics.confusion import (
     AVERAGES,
     average,
     confusion_matrix,
+    integers,
     predicted_labels,
 )
 from recurra.metrics.counted import Values, array_of, counted
@@ -31,15 +32,15 @@ __all__ = [
 def accuracy(outputs: Any, targets: Any, weights: Any = None) -> float:
     """The part of the targets that was found.
 
-    `outputs` are scores (..., C), logits of class 1 (...) or labels (...) for `targets` (...).
+    `outputs` are scores (..., C), logits of class 1 (...) or labels (...) for `targets` (...),
+    which are integers from 0 to C-1 if there are scores.
 
     >>> from recurra.metrics import accuracy
     >>> accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1])
     0.5
     """
     truth = array_of("accuracy", "targets", targets)
-    hits = predicted_labels("accuracy", outputs, truth) == truth
-    return weighted_mean("accuracy", hits, weights)
+    return weighted_mean("accuracy", _hits("accuracy", outputs, truth), weights)
 
 
 def precision(
@@ -86,8 +87,7 @@ class Accuracy(MeanMetric):
     """The part of the targets that was found: `accuracy` of all batches."""
 
     def values(self, outputs: Values, targets: Values) -> Values:
-        found: Values = predicted_labels("Accuracy", outputs, targets) == targets
-        return found
+        return _hits("Accuracy", outputs, targets)
 
 
 class ConfusionMatrix(Metric):
@@ -147,6 +147,15 @@ class F1(_Averaged):
     """`f1` of all batches."""
 
     field = "f1"
+
+
+def _hits(operation: str, outputs: Any, targets: Values) -> Values:
+    """Which targets were found. One that is no class could be missed only: it is a mistake."""
+    array = array_of(operation, "outputs", outputs)
+    hits: Values = predicted_labels(operation, array, targets) == targets
+    if array.ndim > targets.ndim:
+        checks.index_array(operation, "targets", integers(targets), array.shape[-1])
+    return hits
 
 
 def _padded(matrix: Values, size: int) -> Values:

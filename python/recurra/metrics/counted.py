@@ -10,7 +10,7 @@ from recurra.autograd import Tensor
 from recurra.data import Batch
 from recurra.losses.reduction import as_weights
 
-__all__ = ["array_of", "counted", "target_weights", "total_weight", "valid_steps"]
+__all__ = ["array_of", "counted", "row_weight", "target_weights", "total_weight", "valid_steps"]
 
 Values = NDArray[Any]
 
@@ -52,14 +52,19 @@ def target_weights(batch: Batch, steps: NDArray[np.bool_] | None) -> Values | No
 
 def total_weight(batch: Batch) -> float:
     """How much a batch counts in a mean over batches: its targets, each with its weight."""
+    targets = batch.targets[0] if isinstance(batch.targets, tuple) else batch.targets
     if batch.lengths is None and batch.weights is None:
-        targets = batch.targets[0] if isinstance(batch.targets, tuple) else batch.targets
         return float(len(targets) * targets.shape[1] if has_time(batch) else len(targets))
     weights = target_weights(batch, valid_steps(batch))
     if weights is None:  # the lengths are for the inputs alone
-        return float(len(batch.targets))
-    repeats = batch.targets.shape[1] if weights.ndim == 1 and has_time(batch) else 1
+        return float(len(targets))
+    repeats = targets.shape[1] if weights.ndim == 1 and has_time(batch) else 1
     return float(np.sum(weights, dtype=np.float64)) * repeats
+
+
+def row_weight(batch: Batch) -> float:
+    """How much a batch counts in a mean over rows: its rows, each with its weight."""
+    return total_weight(batch._replace(inputs=None, lengths=None))
 
 
 def has_time(batch: Batch) -> bool:

@@ -31,8 +31,9 @@ def history(
 ) -> "Axes":
     """A curve for each name: losses or metrics by epoch, counted from 1, or at `steps`.
 
-    The lists may differ in length, and None or NaN leaves a gap. With `steps`, each is as long as
-    these.
+    Of what `recurra.train.fit` returns, the losses and the metrics that are one number an epoch
+    (`recurra.train.History.curves`); of any other mapping, everything. The lists may differ in
+    length, and None or NaN leaves a gap. With `steps`, each is as long as these.
 
     >>> from matplotlib.figure import Figure
     >>> from recurra import plots
@@ -40,7 +41,10 @@ def history(
     >>> ax.lines[0].get_xdata().tolist(), ax.lines[1].get_ydata().tolist()
     ([1.0, 2.0], [nan, 0.5])
     """
-    curves = {name: numbers("history", name, list(v), "(N,)") for name, v in history.items()}
+    from recurra.train.history import History  # only now: it brings all of training
+
+    given = history.curves() if isinstance(history, History) else history
+    curves = {name: numbers("history", name, list(v), "(N,)") for name, v in given.items()}
     x = None if steps is None else numbers("history", "steps", steps, "(N,)")
     for name, y in curves.items():
         if x is not None and len(x) != len(y):

@@ -49,3 +49,23 @@ from recurra.train.lr_finder import find_lr as find_lr
 from recurra.train.progress import Progress as Progress
 from recurra.train.run import Run as Run
 from recurra.train.tensorboard import TensorBoard as TensorBoard
+
+# Without it `import *` would bring the modules too, and `schedules` hide `recurra.schedules`.
+__all__ = [
+    "AveragedWeights",
+    "CSVLogger",
+    "Callback",
+    "Checkpoints",
+    "EarlyStopping",
+    "History",
+    "JSONLinesLogger",
+    "LRCurve",
+    "Progress",
+    "Run",
+    "TensorBoard",
+    "evaluate",
+    "find_lr",
+    "fit",
+    "load_model",
+    "update_bn",
+]

@@ -12,7 +12,7 @@ from recurra import checks
 from recurra._routing import arguments
 from recurra.autograd import Tensor
 from recurra.data import Batch
-from recurra.metrics.counted import target_weights, valid_steps
+from recurra.metrics.counted import row_weight, target_weights, total_weight, valid_steps
 from recurra.module import Module
 
 __all__ = ["Caller", "Loss", "detached"]
@@ -71,6 +71,8 @@ class Caller:
                 f"with weights, got {_name(self.loss)}"
             )
         steps = None if self._loss_lengths else valid_steps(batch)
+        if batch.lengths is not None and not self._loss_lengths:
+            self._refuse_several_in_time(batch)
         if steps is not None and not self._loss_weights:
             return self.loss(outputs[steps], batch.targets[steps])
         options = {"lengths": batch.lengths} if self._loss_lengths else {}
@@ -78,11 +80,28 @@ class Caller:
             options["weights"] = weights
         return self.loss(outputs, batch.targets, **options)
 
+    def weight(self, batch: Batch) -> float:
+        """How much the loss of a batch counts in a mean over batches.
+
+        One that takes `lengths=` is a mean over rows, as `CRF.loss` is, any other over targets.
+        """
+        over_rows = self._loss_lengths and not self._wants_batch
+        return row_weight(batch) if over_rows else total_weight(batch)
+
+    def _refuse_several_in_time(self, batch: Batch) -> None:
+        """Refuse several targets with padding: which outputs belong to which is not known."""
+        targets = batch.targets if isinstance(batch.targets, tuple) else ()
+        if any(valid_steps(batch._replace(targets=part)) is not None for part in targets):
+            raise TypeError(
+                "fit: loss: expected a function of (outputs, batch) for several targets with "
+                f"lengths, got {_name(self.loss)}"
+            )
+
     def _refuse_other_steps(self, batch: Batch, steps: tuple[int, ...]) -> None:
         """Refuse targets at steps of the model's own, which have other lengths than the batch."""
         model: Any = self.model
         new = model.output_lengths(steps)
-        if new is not None and np.shape(batch.targets)[1:2] == tuple(new) != steps:
+        if new is not None and getattr(batch.targets, "shape", ())[1:2] == tuple(new) != steps:
             raise TypeError(
                 f"fit: loss: expected a function of (outputs, batch) for targets at {new[0]} steps "
                 f"and inputs of {steps[0]}, got {_name(self.loss)}; the lengths of the outputs are "

@@ -17,7 +17,7 @@ from recurra.train import files, loop
 from recurra.train.callback import Callback
 from recurra.train.calling import Caller, Loss
 from recurra.train.checkpoints import Checkpoints
-from recurra.train.history import History
+from recurra.train.history import ALWAYS, History
 from recurra.train.interrupt import interruptible
 from recurra.train.progress import Progress, is_watched
 from recurra.train.run import Run
@@ -42,6 +42,7 @@ def fit(
     schedule: Any | Callable[[int], float] | None = None,
     schedule_every: str = "step",
     clip_norm: float | None = None,
+    clip_value: float | None = None,
     accumulate: int = 1,
     callbacks: Sequence[Callback] = (),
     checkpoints: Checkpoints | PathLike | None = None,
@@ -60,11 +61,17 @@ def fit(
     second argument is called `batch`. `metrics` are of `recurra.metrics`, with their names or
     under those of their classes, over the training and the validation.
 
+    **The loss reported** is the mean over batches, each weighed by its targets and their `weights`,
+    or by its rows for a loss that takes `lengths` itself, such as `CRF.loss`. Where a loss divides
+    by something else, as with `class_weights` or `ignore_index`, all targets count in it as if
+    alike; with `weights` of the data instead it is exact.
+
     **A step** is one update of the weights: from one batch, or from the mean loss of `accumulate`
-    batches. `clip_norm` is the largest 2-norm that the gradient keeps. `schedule` is an object
-    with `step()`, called after each step or, with `schedule_every="epoch"`, each epoch (one whose
-    `step` takes a value is given the validation's loss), or a function from the number of steps
-    done to the factor of the learning rate, which makes a `recurra.schedules.LambdaLR`.
+    batches. `clip_norm` is the largest 2-norm that the gradient keeps, and then `clip_value` the
+    largest size of each of its elements. `schedule` is an object with `step()`, called after each
+    step or, with `schedule_every="epoch"`, each epoch (one whose `step` takes a value is given the
+    validation's loss), or a function from the number of steps done to the factor of the learning
+    rate, which makes a `recurra.schedules.LambdaLR`.
 
     **State.** A model whose forward has an argument `state` returns `(outputs, state)`. For a
     batch that `carries`, the state goes on from the batch before, without its gradient (truncated
@@ -118,7 +125,8 @@ def fit(
             validation=None if validation is None else _validation(validation, batch_size),
             metrics=named(metrics),
             epochs=checks.size("fit", "epochs", epochs, 0),
-            clip_norm=None if clip_norm is None else _positive("clip_norm", clip_norm),
+            clip_norm=checks.positive_or_none("fit", "clip_norm", clip_norm),
+            clip_value=checks.positive_or_none("fit", "clip_value", clip_value),
             accumulate=checks.size("fit", "accumulate", accumulate),
             callbacks=[*callbacks, *watching, *last],
         )
@@ -137,7 +145,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """The mean loss of a target and the metrics, without gradients and dropout.
 
-    Arguments as in `fit`; the model is left as it was.
+    Arguments as in `fit`; the model is left as it was. A loss with `class_weights` or
+    `ignore_index` is averaged over batches as if all targets counted alike, so that it depends on
+    `batch_size`; `weights` of the data are exact.
 
     >>> import numpy as np
     >>> import recurra
@@ -156,6 +166,7 @@ def named(metrics: Metrics) -> dict[str, Metric]:
     """Metrics by name: that of their class in small letters if they are given without."""
     if isinstance(metrics, Mapping):
         _refuse_no_metrics(metrics.values())
+        _refuse_taken(metrics)
         return dict(metrics)
     given = checks.items("fit", "metrics", metrics, "Metrics")
     _refuse_no_metrics(given)
@@ -163,7 +174,18 @@ def named(metrics: Metrics) -> dict[str, Metric]:
     if len(dict(pairs)) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"fit: metrics: expected different classes, or a dict, got {names}")
+    _refuse_taken(dict(pairs))
     return dict(pairs)
+
+
+def _refuse_taken(names: Iterable[str]) -> None:
+    """Refuse names under which the history has something else."""
+    for name in names:
+        if name in ALWAYS or str(name).startswith("validation_"):
+            raise ValueError(
+                f"fit: metrics: expected names other than {', '.join(ALWAYS)} and validation_..., "
+                f"got {name!r}"
+            )
 
 
 def _refuse_no_metrics(metrics: Iterable[object]) -> None:
@@ -246,13 +268,6 @@ def as_batches(argument: str, data: Any, batch_size: int, seed: int | None) -> B
 
 def _validation(data: Data, batch_size: int) -> Batches:
     return as_batches("validation", data, batch_size, seed=None)
-
-
-def _positive(argument: str, value: float) -> float:
-    found = checks.number("fit", argument, value)
-    if not 0 < found < float("inf"):
-        raise ValueError(f"fit: {argument}: expected a number above 0, got {value}")
-    return found
 
 
 def _snake(name: str) -> str:

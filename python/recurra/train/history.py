@@ -3,7 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["History"]
+from recurra.checks import REALS
+
+__all__ = ["ALWAYS", "History"]
+
+ALWAYS = ("epoch", "step", "lr", "loss", "grad_norm", "seconds")
+"""The columns of every training."""
 
 
 class History(Mapping[str, list[Any]]):
@@ -45,6 +50,18 @@ class History(Mapping[str, list[Any]]):
 
     def __repr__(self) -> str:
         return f"History({self.rows})"
+
+    def curves(self) -> dict[str, list[float]]:
+        """The losses and the metrics that are a number for each epoch: what is worth drawing.
+
+        >>> from recurra.train import History
+        >>> rows = [{"epoch": 1, "loss": 0.5, "f1": 0.2, "seconds": 1.0}, {"epoch": 2, "loss": 0.4}]
+        >>> History(rows).curves()
+        {'loss': [0.5, 0.4], 'f1': [0.2, nan]}
+        """
+        names = [name for name in self if name == "loss" or name not in ALWAYS]
+        columns = {name: self[name] for name in names}
+        return {n: c for n, c in columns.items() if all(isinstance(v, REALS) for v in c)}
 
     def _names(self) -> dict[str, None]:
         return {name: None for row in self.rows for name in row}

@@ -30,7 +30,7 @@ class _Logger(Callback):
 
     def on_fit_begin(self, run: Run) -> None:
         try:
-            kept = self._kept(run.step) if run.step and self.path.exists() else []
+            kept = self._kept(run) if run.step and self.path.exists() else []
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{type(self).__name__}: {self.path}: expected the log of a training that is "
@@ -43,7 +43,11 @@ class _Logger(Callback):
         if self._file is not None:
             self._file.close()
 
-    def _kept(self, step: int) -> Iterable[str]:
+    def _kept(self, run: Run) -> Iterable[str]:
+        """The lines of the steps and epochs that are done.
+
+        By step alone an epoch would stay whose last step was saved before its end.
+        """
         raise NotImplementedError
 
     def _write(self, text: str) -> None:
@@ -92,14 +96,16 @@ class CSVLogger(_Logger):
             )
         self._write(_csv(list(numbers.values())))
 
-    def _kept(self, step: int) -> Iterable[str]:
+    def _kept(self, run: Run) -> Iterable[str]:
         lines = self._lines()
         header = next(csv.reader(lines), [])
         if "step" not in header:
             return []
-        column = header.index("step")
+        rows = [dict(zip(header, row, strict=True)) for row in csv.reader(lines[1:])]
         return lines[:1] + [
-            line for line in lines[1:] if int(next(csv.reader([line]))[column]) <= step
+            line
+            for line, row in zip(lines[1:], rows, strict=True)
+            if int(row["step"]) <= run.step and int(row["epoch"]) <= run.epoch
         ]
 
 
@@ -132,8 +138,13 @@ class JSONLinesLogger(_Logger):
         plain = {name: _plain(value) for name, value in row.items()}
         self._write(json.dumps(plain, allow_nan=False) + "\n")
 
-    def _kept(self, step: int) -> Iterable[str]:
-        return [line for line in self._lines() if json.loads(line)["step"] <= step]
+    def _kept(self, run: Run) -> Iterable[str]:
+        rows = [(line, json.loads(line)) for line in self._lines()]
+        return [
+            line
+            for line, row in rows
+            if row["step"] <= run.step and row.get("epoch", 0) <= run.epoch  # a step has no epoch
+        ]
 
 
 def _csv(values: list[Any]) -> str:

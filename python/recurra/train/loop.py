@@ -14,7 +14,6 @@ from recurra import _core, random
 from recurra.autograd import no_grad
 from recurra.data import Batch, Batches
 from recurra.metrics import Metric
-from recurra.metrics.counted import total_weight
 from recurra.module import Module
 from recurra.train.callback import Callback
 from recurra.train.calling import Caller, detached
@@ -101,6 +100,8 @@ def _update(run: Run, batch: Batch, state: Any, drawn: dict[str, int]) -> None:
     # The factor and its 1e-6 are those of clip_grad_norm.
     if run.clip_norm is not None and (factor := run.clip_norm / (norm + 1e-6)) < 1:
         _core.scale_(grads, factor)
+    if run.clip_value is not None:
+        _core.clamp_(grads, run.clip_value)
     run.optimizer.step()
     run.zero_grad()
     if run.scheduler.after_update is not None:
@@ -113,7 +114,7 @@ def _update(run: Run, batch: Batch, state: Any, drawn: dict[str, int]) -> None:
 def _note(run: Run, outputs: Any, batch: Batch) -> None:
     for metric in run.metrics.values():
         metric.update(outputs, batch)
-    run.totals.add(run.loss, total_weight(batch))
+    run.totals.add(run.loss, run.caller.weight(batch))
     run.batch += 1
 
 
@@ -149,7 +150,7 @@ def measure(
         for i, batch in enumerate(data.epoch(0), 1):
             with noting(f"fit: in the evaluation, batch {i}"):
                 outputs, state = caller.outputs(batch, state if batch.carries else None)
-                totals.add(caller.value(outputs, batch).item(), total_weight(batch))
+                totals.add(caller.value(outputs, batch).item(), caller.weight(batch))
                 for metric in metrics.values():
                     metric.update(outputs, batch)
     found = {"loss": totals.means()["loss"]} | {n: m.compute() for n, m in metrics.items()}

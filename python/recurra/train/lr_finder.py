@@ -72,7 +72,7 @@ def find_lr(
         caller=Caller(model, loss),
         scheduler=Scheduler(None, optimizer, "step"),
         data=as_batches("data", data, batch_size, seed),
-        clip_norm=clip_norm,
+        clip_norm=checks.positive_or_none("find_lr", "clip_norm", clip_norm),
     )
     rates = np.geomspace(low, high, steps).tolist()
     before = model.state_dict(), optimizer.state_dict(), random.get_state()

@@ -59,6 +59,7 @@ class Run:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     epochs: int = 1
     clip_norm: float | None = None
+    clip_value: float | None = None
     accumulate: int = 1
     callbacks: Sequence[Callback] = ()
 
@@ -82,7 +83,7 @@ class Run:
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
-        self.parameters = list(_parameters(self.model, self.optimizer))
+        self.parameters = _parameters(self.model, self.optimizer)
         for metric in self.metrics.values():
             metric.reset()
 
@@ -181,15 +182,19 @@ def _kind(callback: Callback) -> str:
     return type(callback).__name__
 
 
-def _parameters(model: Module, optimizer: Optimizer) -> Iterator[Tensor]:
-    """Those of the model, then what else the optimizer updates (such as a loss's own)."""
-    updated = {id(parameter) for parameter in optimizer.params.values()}
-    if not any(id(parameter) in updated for parameter in model.parameters()):
+def _parameters(model: Module, optimizer: Optimizer) -> list[Tensor]:
+    """The model's; an optimizer of others is refused, which no checkpoint would hold."""
+    found: list[Tensor] = [*model.parameters()]
+    own = {id(parameter) for parameter in found}
+    others = {name: p.shape for name, p in optimizer.params.items() if id(p) not in own}
+    if len(others) == len(optimizer.params):
         raise ValueError(
             "fit: optimizer: expected one with parameters of the model, got one of another"
         )
-    seen: set[int] = set()
-    for parameter in [*model.parameters(), *optimizer.params.values()]:
-        if id(parameter) not in seen:
-            seen.add(id(parameter))
-            yield parameter
+    if others:
+        named = ", ".join(f"{name} {shape}" for name, shape in others.items())
+        raise ValueError(
+            f"fit: optimizer: expected parameters of the model only, got others too: {named}; "
+            "make a loss's own, such as those of a CRF, part of the model"
+        )
+    return found

@@ -30,6 +30,10 @@ class Scheduler:
                     f"got {type(schedule).__name__}"
                 )
             schedule = LambdaLR(optimizer, schedule)
+        if getattr(schedule, "optimizer", optimizer) is not optimizer:
+            raise ValueError(
+                "fit: schedule: expected one of the optimizer that trains, got another's"
+            )
         self.schedule = schedule
         self._wants_value = schedule is not None and _wants_value(schedule.step)
         self._each_epoch = self._wants_value or every == "epoch"

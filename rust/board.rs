@@ -135,7 +135,7 @@ pub(crate) fn run<T: Element>(
             *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
     };
-    pool::with_helpers(helpers, work, work);
+    pool::with_helpers(helpers, |_| work(), work);
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 

@@ -111,7 +111,7 @@ where
             }
         }
     };
-    pool::with_helpers(threads.min(n) - 1, work, work);
+    pool::with_helpers(threads.min(n) - 1, |_| work(), work);
     let first = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     first.map_or(Ok(()), |(_, error)| Err(error))
 }

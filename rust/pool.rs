@@ -16,26 +16,29 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 /// Runs `lead` on the caller and, beside it, `help` on up to `helpers` threads of the pool, those
-/// that are free before `lead` returns. Returns when all that began have ended.
-pub(crate) fn with_helpers(helpers: usize, lead: impl FnOnce(), help: impl Fn() + Sync) {
+/// that are free before `lead` returns. Returns when all that began have ended. `lead` is told how
+/// many were awake and come at once; the others have to be woken, which takes 20 to 100 us.
+pub(crate) fn with_helpers(helpers: usize, lead: impl FnOnce(usize), help: impl Fn() + Sync) {
     if helpers == 0 {
-        return lead(); // before the operating system is asked which process this is
+        return lead(0); // before the operating system is asked which process this is
     }
     let owner = owner();
-    let Some(pool) = owner.pool(helpers) else { return lead() };
+    let Some(pool) = owner.pool(helpers) else { return lead(0) };
     let door = Arc::new(Door::new());
     let help: *const (dyn Fn() + Sync + '_) = &help;
     // SAFETY: only the lifetime changes, of a pointer that is followed behind the door alone; and
     // `open` below is dropped, which closes the door and waits for those inside, before `help` is.
     let help: *const (dyn Fn() + Sync) = unsafe { std::mem::transmute(help) };
     let open = Open(&door);
+    let mut awake = 0;
     for _ in 0..helpers {
         let job = Job { door: Arc::clone(&door), help: Help(help) };
-        if let Err(job) = owner.queue.give(job) {
-            pool.spawn(|| owner.queue.serve(job));
+        match owner.queue.give(job) {
+            Ok(()) => awake += 1,
+            Err(job) => pool.spawn(|| owner.queue.serve(job)),
         }
     }
-    lead();
+    lead(awake);
     drop(open);
     let panic = door.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(panic) = panic {
@@ -54,8 +57,7 @@ struct Help(*const (dyn Fn() + Sync));
 // SAFETY: it points to what any thread may call; `Door::pass` says when.
 unsafe impl Send for Help {}
 
-/// Jobs for threads that are still awake. Waking a sleeping one takes 20 to 100 us; so a thread that
-/// has helped lingers for the next call, which in a training loop follows at once.
+/// Jobs for threads that are still awake, since waking one takes so long: a thread that has helped lingers for the next call, which in a training loop follows at once.
 #[derive(Default)]
 struct Queue {
     jobs: Mutex<VecDeque<Job>>,
@@ -262,7 +264,7 @@ mod tests {
                 std::thread::sleep(Duration::from_micros(50));
                 inside.fetch_sub(1, Ordering::Relaxed);
             };
-            let lead = || {
+            let lead = |_| {
                 std::thread::sleep(Duration::from_micros(i % 3 * 100));
                 // Once somebody is waited for, so that help is known to come at all.
                 while i == 199 && began.load(Ordering::Relaxed) == 0 {
@@ -284,7 +286,7 @@ mod tests {
                     for _ in 0..rounds {
                         let next = AtomicUsize::new(0);
                         let work = || while next.fetch_add(1, Ordering::Relaxed) < 50 {};
-                        with_helpers(2, work, work);
+                        with_helpers(2, |_| work(), work);
                         assert!(next.into_inner() >= 50);
                     }
                 });
@@ -299,13 +301,13 @@ mod tests {
             came.store(1, Ordering::Release);
             panic!("in a helper");
         };
-        let lead = || {
+        let lead = |_| {
             while came.load(Ordering::Acquire) == 0 {
                 std::hint::spin_loop();
             }
         };
         let caught = catch_unwind(AssertUnwindSafe(|| with_helpers(1, lead, help)));
         assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"in a helper"));
-        with_helpers(1, || (), || ());
+        with_helpers(1, |_| (), || ());
     }
 }

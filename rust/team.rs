@@ -5,9 +5,11 @@
 //! meeting is a bounded spin, then a yield, so that a thread that lost its core costs a time slice
 //! and not the machine.
 //!
-//! Nobody is waited for who may not come: threads that are busy elsewhere when the work starts are
-//! left out of the team, and a caller that finds nobody works alone. So teams of several callers
-//! cannot wait for each other in a circle. How many came changes no bit of a result.
+//! Nobody is waited for who may not come: threads that are busy elsewhere or asleep when the work
+//! starts are left out of the team, and a caller that finds nobody works alone. So teams of several
+//! callers cannot wait for each other in a circle. Long work is cut into *rounds*, and who came
+//! during one is a member from the next on: a sleeping thread is not waited for, and would otherwise never help a caller who pauses between calls. How many came, and when,
+//! changes no bit of a result.
 
 use std::cell::Cell;
 use std::hint::spin_loop;
@@ -22,7 +24,7 @@ use crate::simd::Element;
 
 /// The most threads of a team: each looks at all others at every meeting.
 pub(crate) const LARGEST: usize = 8;
-/// How long the caller waits for others to come; waking a sleeping thread takes about as long.
+/// How long the caller waits for those who are awake and yet do not come.
 const PATIENCE: Duration = Duration::from_micros(50);
 /// A place of its own cache line: what one thread writes does not disturb the others.
 #[repr(align(128))]
@@ -32,15 +34,75 @@ struct Line(AtomicUsize);
 /// Who came, and how far each of them is.
 #[derive(Default)]
 struct Team {
-    /// Helpers that came; `CLOSED` is added when no more are taken.
+    /// Helpers that came.
     came: Line,
-    /// Threads of the team with the caller, once it is closed.
-    size: Line,
+    /// The round under way and its members: see `announced`.
+    round: Line,
+    /// Meetings before that round.
+    before: Line,
     /// Meetings that each thread has reached.
     reached: [Line; LARGEST],
 }
 
-const CLOSED: usize = 1 << 31;
+/// No round comes any more.
+const OVER: usize = usize::MAX;
+
+/// A round and the number of its members as one number, which is not that of another round or zero.
+fn announced(round: usize, size: usize) -> usize {
+    (round + 1) * (LARGEST + 1) + size
+}
+
+impl Team {
+    /// The member `index` of a round of `size`.
+    fn member(&self, index: usize, size: usize) -> Member<'_> {
+        let meetings = Cell::new(self.before.0.load(Ordering::Acquire));
+        Member { team: Some(self), index, size, meetings }
+    }
+
+    /// What a helper does: the rounds of which it is a member.
+    fn help(&self, rounds: usize, work: &impl Fn(&Member<'_>, usize)) {
+        let index = self.came.0.fetch_add(1, Ordering::AcqRel) + 1;
+        let mut seen = 0;
+        loop {
+            pool::wait_until(|| self.round.0.load(Ordering::Acquire) != seen);
+            seen = self.round.0.load(Ordering::Acquire);
+            if seen == OVER || index >= LARGEST {
+                return;
+            }
+            let (round, size) = (seen / (LARGEST + 1) - 1, seen % (LARGEST + 1));
+            if index < size {
+                self.member(index, size).take(round, rounds, work);
+            }
+        }
+    }
+
+    /// What the caller does: all rounds, with those who came before each. Only who is awake is
+    /// waited for.
+    fn lead(&self, awake: usize, rounds: usize, work: &impl Fn(&Member<'_>, usize)) {
+        let over = Over(self);
+        let (start, came) = (Instant::now(), || self.came.0.load(Ordering::Acquire));
+        while came() < awake && start.elapsed() < PATIENCE {
+            spin_loop();
+        }
+        for round in 0..rounds {
+            let size = LARGEST.min(came() + 1);
+            self.round.0.store(announced(round, size), Ordering::Release);
+            let member = self.member(0, size);
+            member.take(round, rounds, work);
+            self.before.0.store(member.meetings.get(), Ordering::Release);
+        }
+        drop(over);
+    }
+}
+
+/// Lets those go who wait for a round, also when the caller panics.
+struct Over<'a>(&'a Team);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.round.0.store(OVER, Ordering::Release);
+    }
+}
 
 /// One thread of a team.
 pub(crate) struct Member<'a> {
@@ -54,6 +116,14 @@ impl Member<'_> {
     /// A thread that works alone.
     pub fn alone() -> Self {
         Self { team: None, index: 0, size: 1, meetings: Cell::new(0) }
+    }
+
+    /// Does its part of a round; all are done with it before the next one begins.
+    fn take(&self, round: usize, rounds: usize, work: &impl Fn(&Member<'_>, usize)) {
+        work(self, round);
+        if round + 1 < rounds {
+            self.meet();
+        }
     }
 
     /// Its number.
@@ -100,31 +170,16 @@ impl Drop for Member<'_> {
     }
 }
 
-/// Runs `work` on the caller and on up to `threads - 1` more threads that are free.
-pub(crate) fn run(threads: usize, work: impl Fn(&Member<'_>) + Sync) {
+/// Runs `work` for rounds 0 to `rounds - 1` on the caller and on up to `threads - 1` more threads
+/// that are free.
+pub(crate) fn run(threads: usize, rounds: usize, work: impl Fn(&Member<'_>, usize) + Sync) {
     let wanted = threads.clamp(1, LARGEST) - 1;
     if wanted == 0 {
-        return work(&Member::alone());
+        return (0..rounds).for_each(|round| work(&Member::alone(), round));
     }
-    let (team, work) = (&Team::default(), &work);
-    let help = || {
-        let index = team.came.0.fetch_add(1, Ordering::AcqRel) + 1;
-        if index < LARGEST {
-            pool::wait_until(|| team.size.0.load(Ordering::Acquire) > 0);
-            let size = team.size.0.load(Ordering::Acquire);
-            work(&Member { team: Some(team), index, size, meetings: Cell::new(0) });
-        }
-    };
-    let lead = || {
-        let start = Instant::now();
-        while team.came.0.load(Ordering::Acquire) < wanted && start.elapsed() < PATIENCE {
-            spin_loop();
-        }
-        let size = team.came.0.fetch_add(CLOSED, Ordering::AcqRel) + 1;
-        team.size.0.store(size, Ordering::Release);
-        work(&Member { team: Some(team), index: 0, size, meetings: Cell::new(0) });
-    };
-    pool::with_helpers(wanted, lead, help);
+    let team = Team::default();
+    let lead = |awake| team.lead(awake, rounds, &work);
+    pool::with_helpers(wanted, lead, || team.help(rounds, &work));
 }
 
 /// As [`run`], with a piece of one workspace for each thread: `layout` measures a piece, and says
@@ -133,8 +188,8 @@ pub(crate) fn run(threads: usize, work: impl Fn(&Member<'_>) + Sync) {
 /// # Errors
 /// [`crate::Error::Memory`].
 pub(crate) fn run_with<T: Element, P: Copy + Sync>(
-    threads: usize, layout: impl Fn(Option<*mut T>) -> (usize, P),
-    work: impl Fn(&Member<'_>, P) + Sync,
+    threads: usize, rounds: usize, layout: impl Fn(Option<*mut T>) -> (usize, P),
+    work: impl Fn(&Member<'_>, usize, P) + Sync,
 ) -> Result<()> {
     let each = layout(None).0;
     with_workspace(each.saturating_mul(threads), |start: *mut T| {
@@ -142,7 +197,7 @@ pub(crate) fn run_with<T: Element, P: Copy + Sync>(
         let first = place(0);
         let of = |i: usize| if (1..threads).contains(&i) { place(i) } else { first };
         let places: [P; LARGEST] = std::array::from_fn(of);
-        run(threads, |member| work(member, places[member.index()]));
+        run(threads, rounds, |member, round| work(member, round, places[member.index()]));
     })
 }
 
@@ -156,8 +211,8 @@ mod tests {
         for threads in 1..=4 {
             let cells: Vec<AtomicUsize> = (0..16).map(|_| AtomicUsize::new(0)).collect();
             let sums = Mutex::new(vec![]);
-            run(threads, |member| {
-                for round in 1..=500 {
+            run(threads, 5, |member, part| {
+                for round in 100 * part + 1..=100 * part + 100 {
                     for i in member.share(cells.len()) {
                         cells[i].store(round, Ordering::Relaxed);
                     }
@@ -180,15 +235,28 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..50 {
-                        run(3, |member| {
-                            (0..20).for_each(|_| member.meet());
+                        run(3, 4, |member, _| {
+                            (0..5).for_each(|_| member.meet());
                             done.fetch_add(usize::from(member.is_first()), Ordering::Relaxed);
                         });
                     }
                 });
             }
         });
-        assert_eq!(done.into_inner(), 200);
+        assert_eq!(done.into_inner(), 800);
+    }
+
+    /// A thread that wakes while the first rounds run helps with the others.
+    #[test]
+    fn who_comes_late_is_a_member_from_the_next_round_on() {
+        let helped = AtomicUsize::new(0);
+        run(2, 5000, |member, _| {
+            if helped.load(Ordering::Relaxed) == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            helped.fetch_add(usize::from(!member.is_first()), Ordering::Relaxed);
+        });
+        assert!(helped.into_inner() > 0, "nobody came in five seconds");
     }
 
     #[test]

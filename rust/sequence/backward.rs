@@ -16,7 +16,7 @@ use crate::sequence::forward::{self, array};
 use crate::sequence::gradients::Totals;
 use crate::sequence::input_gradients::input_gradients;
 use crate::sequence::saved::{Checkpoints, Histories, Memory, Places, Saved};
-use crate::sequence::sharing::{ROWS_TOGETHER, part_count, team_size};
+use crate::sequence::sharing::{ROWS_TOGETHER, Rounds, part_count, team_size};
 use crate::sequence::weights::{Function, Transposed, transposed};
 use crate::sequence::{WithCell, with_cell};
 use crate::shape;
@@ -275,7 +275,7 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
         let layout = |start| Layout::new(start, saved, rows);
         let run = |start: *mut T, part: Part, board: &Board| {
             let (layout, member) = (layout(Some(start)).1, &Member::alone());
-            self.part(transposed, arrays, part, layout, member, Some(board));
+            self.part(transposed, arrays, part, span.start, layout, member, Some(board));
         };
         board::run(parts, span.end, self.threads, layout(None).0, run)
     }
@@ -286,19 +286,23 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
     ) -> Result<()> {
         let all = self.saved.plan.rows.len();
         let layout = |start| Layout::new(start, self.saved, all);
-        team::run_with(threads, layout, |member, layout| {
-            let part = Part { rows: 0..all, step: self.span().end };
-            self.part(transposed, arrays, part, layout, member, None);
+        let rounds = Rounds::new(&self.saved.weights.packed, self.span(), all, 1);
+        team::run_with(threads, rounds.count(), layout, |member, round, layout| {
+            let steps = rounds.steps(rounds.count() - 1 - round);
+            let part = Part { rows: 0..all, step: steps.end };
+            self.part(transposed, arrays, part, steps.start, layout, member, None);
         })
     }
 
+    /// From the part's step back to `end`.
+    #[expect(clippy::too_many_arguments, reason = "what one thread works on and with")]
     fn part(
-        &self, transposed: &Transposed<T>, arrays: &Arrays<'_, T>, part: Part, layout: Layout<T>,
-        member: &Member<'_>, board: Option<&Board>,
+        &self, transposed: &Transposed<T>, arrays: &Arrays<'_, T>, part: Part, end: usize,
+        layout: Layout<T>, member: &Member<'_>, board: Option<&Board>,
     ) {
         let (cell, saved, span, places) = (self.cell, self.saved, self.span(), self.places());
         let run =
-            Run { cell, saved, transposed, part, arrays, places, layout, span, member, board };
+            Run { cell, saved, transposed, part, end, arrays, places, layout, span, member, board };
         T::dispatch(saved.weights.packed.isa, run);
     }
 }

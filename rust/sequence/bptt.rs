@@ -26,6 +26,8 @@ pub(super) struct Run<'a, T: Element, C> {
     pub transposed: &'a Transposed<T>,
     /// Its step is the one after those that are left to do.
     pub part: Part,
+    /// The last of them.
+    pub end: usize,
     pub arrays: &'a Arrays<'a, T>,
     /// What forward left.
     pub places: Places<T>,
@@ -51,8 +53,8 @@ impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
                 self.begin(&rows);
             }
             self.member.meet();
-            let mut s = self.part.step.min(plan.steps_in(&rows)).max(self.span.start);
-            while s > self.span.start {
+            let mut s = self.part.step.min(plan.steps_in(&rows)).max(self.end);
+            while s > self.end {
                 s -= 1;
                 for stage in 0..C::BACKWARD.len() {
                     self.stage(l, &rows, stage, s);
@@ -60,7 +62,7 @@ impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
                 }
                 rows = self.share(rows, s);
             }
-            if self.span.start == 0 {
+            if self.end == 0 {
                 self.finish(l, &rows);
             }
         }
@@ -88,9 +90,8 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     /// The rows that this thread keeps before step `s`: half of them, if another one waits.
     #[inline]
     fn share(&self, rows: Range<usize>, s: usize) -> Range<usize> {
-        let Some(board) = self.board.filter(|_| s > self.span.start) else { return rows };
-        let (plan, sizes, left) =
-            (&self.saved.plan, self.saved.weights.sizes(), s - self.span.start);
+        let Some(board) = self.board.filter(|_| s > self.end) else { return rows };
+        let (plan, sizes, left) = (&self.saved.plan, self.saved.weights.sizes(), s - self.end);
         let work = rows.len().saturating_mul(left).saturating_mul(sizes.hidden * sizes.output);
         if work < parallel::WORTH_SPLITTING || plan.count_in(&rows, s) == 0 {
             return rows;

@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::parallel;
 use crate::sequence::plan::Plan;
 use crate::sequence::saved::{Checkpoints, Histories, Memory, Places, Saved};
-use crate::sequence::sharing::{part_count, rows_together, team_size};
-use crate::sequence::space::Layout;
+use crate::sequence::sharing::{Rounds, part_count, rows_together, team_size};
+use crate::sequence::space::{CHUNK_ROWS, Layout};
 use crate::sequence::time_loop::{Arrays, Run};
 use crate::sequence::weights::{Function, Packed, Weights, transposed};
 use crate::sequence::{WithCell, with_cell};
@@ -276,7 +276,7 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
         let rows = parts.iter().map(Range::len).max().unwrap_or(0);
         let run = |start: *mut T, part: Part, board: &_| {
             let layout = self.layout(Some(start), rows).1;
-            self.part(part, layout, &Member::alone(), Some(board));
+            self.part(part, self.steps.end, layout, &Member::alone(), Some(board));
         };
         board::run(parts, self.steps.start, threads, self.layout(None, rows).0, run)
     }
@@ -285,9 +285,11 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
     fn together(&self, threads: usize) -> Result<()> {
         let all = self.plan.rows.len();
         let layout = |start| self.layout(start, all);
-        team::run_with(threads, layout, |member, layout| {
-            let part = Part { rows: 0..all, step: self.steps.start };
-            self.part(part, layout, member, None);
+        let chunk = (CHUNK_ROWS / all.max(1)).max(1);
+        let rounds = Rounds::new(self.packed, self.steps.clone(), all, chunk);
+        team::run_with(threads, rounds.count(), layout, |member, round, layout| {
+            let Range { start, end } = rounds.steps(round);
+            self.part(Part { rows: 0..all, step: start }, end, layout, member, None);
         })
     }
 
@@ -296,9 +298,12 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
         Layout::new::<C>(start, rows, self.plan.rows_of(&self.steps), self.packed)
     }
 
-    fn part(&self, part: Part, layout: Layout<T>, member: &Member<'_>, board: Option<&Board>) {
-        let Self { cell, packed, plan, arrays, places, ref steps } = *self;
-        let end = steps.end;
+    /// From the part's step to `end`.
+    fn part(
+        &self, part: Part, end: usize, layout: Layout<T>, member: &Member<'_>,
+        board: Option<&Board>,
+    ) {
+        let Self { cell, packed, plan, arrays, places, .. } = *self;
         let run = Run { cell, packed, plan, part, end, arrays, places, layout, member, board };
         T::dispatch(packed.isa, run);
     }

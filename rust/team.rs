@@ -73,6 +73,9 @@ impl Team {
             if index < size {
                 self.member(index, size).take(round, rounds, work);
             }
+            if round + 1 == rounds {
+                return; // also who is not in it: others may have work for this thread
+            }
         }
     }
 
@@ -89,6 +92,7 @@ impl Team {
             self.round.0.store(announced(round, size), Ordering::Release);
             let member = self.member(0, size);
             member.take(round, rounds, work);
+            debug_assert!(member.meetings.get() > self.before.0.load(Ordering::Relaxed));
             self.before.0.store(member.meetings.get(), Ordering::Release);
         }
         drop(over);
@@ -171,7 +175,8 @@ impl Drop for Member<'_> {
 }
 
 /// Runs `work` for rounds 0 to `rounds - 1` on the caller and on up to `threads - 1` more threads
-/// that are free.
+/// that are free. Every round meets at least once: there the caller waits for a member who has not
+/// seen yet that it began.
 pub(crate) fn run(threads: usize, rounds: usize, work: impl Fn(&Member<'_>, usize) + Sync) {
     let wanted = threads.clamp(1, LARGEST) - 1;
     if wanted == 0 {
@@ -251,6 +256,7 @@ mod tests {
     fn who_comes_late_is_a_member_from_the_next_round_on() {
         let helped = AtomicUsize::new(0);
         run(2, 5000, |member, _| {
+            member.meet();
             if helped.load(Ordering::Relaxed) == 0 {
                 std::thread::sleep(Duration::from_millis(1));
             }

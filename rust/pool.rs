@@ -57,7 +57,8 @@ struct Help(*const (dyn Fn() + Sync));
 // SAFETY: it points to what any thread may call; `Door::pass` says when.
 unsafe impl Send for Help {}
 
-/// Jobs for threads that are still awake, since waking one takes so long: a thread that has helped lingers for the next call, which in a training loop follows at once.
+/// Jobs for threads that are still awake, since waking one takes so long: a thread that has helped
+/// lingers for the next call, which in a training loop follows at once.
 #[derive(Default)]
 struct Queue {
     jobs: Mutex<VecDeque<Job>>,

@@ -8,8 +8,8 @@
 //! Nobody is waited for who may not come: threads that are busy elsewhere or asleep when the work
 //! starts are left out of the team, and a caller that finds nobody works alone. So teams of several
 //! callers cannot wait for each other in a circle. Long work is cut into *rounds*, and who came
-//! during one is a member from the next on: a sleeping thread is not waited for, and would otherwise never help a caller who pauses between calls. How many came, and when,
-//! changes no bit of a result.
+//! during one is a member from the next on: a sleeping thread is not waited for, and would otherwise
+//! never help a caller who pauses between calls. How many came, and when, changes no bit of a result.
 
 use std::cell::Cell;
 use std::hint::spin_loop;
@@ -251,18 +251,28 @@ mod tests {
         assert_eq!(done.into_inner(), 800);
     }
 
-    /// A thread that wakes while the first rounds run helps with the others.
+    /// A thread that wakes while the first round runs is left out of that and helps with the next.
     #[test]
     fn who_comes_late_is_a_member_from_the_next_round_on() {
-        let helped = AtomicUsize::new(0);
-        run(2, 5000, |member, _| {
+        let (team, took) = (Team::default(), Mutex::new(vec![]));
+        let came = || team.came.0.load(Ordering::Acquire);
+        let work = |member: &Member<'_>, round: usize| {
             member.meet();
-            if helped.load(Ordering::Relaxed) == 0 {
-                std::thread::sleep(Duration::from_millis(1));
+            if round == 0 {
+                pool::wait_until(|| came() == 1);
             }
-            helped.fetch_add(usize::from(!member.is_first()), Ordering::Relaxed);
+            took.lock().unwrap().push((round, member.index(), member.size));
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                pool::wait_until(|| team.round.0.load(Ordering::Acquire) > 0);
+                team.help(2, &work);
+            });
+            team.lead(0, 2, &work);
         });
-        assert!(helped.into_inner() > 0, "nobody came in five seconds");
+        let mut took = took.into_inner().unwrap();
+        took.sort_unstable();
+        assert_eq!(took, [(0, 0, 1), (1, 0, 2), (1, 1, 2)]);
     }
 
     #[test]

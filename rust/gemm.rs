@@ -18,16 +18,18 @@ use crate::view::View;
 pub(crate) struct Gathered<'a, T> {
     /// Row 0, column 0.
     pub start: *const T,
-    /// Columns, and elements from a row to the next.
+    /// Columns.
     pub width: usize,
+    /// Elements from a row to the next.
+    pub row: usize,
     /// Row numbers, in the order of the sum.
     pub index: &'a [usize],
 }
 
 impl<T: Element> Gathered<'_, T> {
     #[inline(always)]
-    pub fn row(&self, k: usize) -> *const T {
-        self.start.wrapping_add(self.index[k] * self.width)
+    pub fn line(&self, k: usize) -> *const T {
+        self.start.wrapping_add(self.index[k] * self.row)
     }
 }
 
@@ -198,7 +200,7 @@ impl<T: Element> OuterRun<'_, T> {
     ) {
         let width = panel_width(L::N);
         for i in 0..k {
-            let from = self.product.right.row(k0 + i).wrapping_add(first);
+            let from = self.product.right.line(k0 + i).wrapping_add(first);
             for (panel, j) in (0..columns).step_by(width).enumerate() {
                 let to = self.memory.right.wrapping_add((panel * k + i) * width);
                 // SAFETY: the row has these columns; the block has room for k rows of each panel.

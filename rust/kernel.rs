@@ -14,15 +14,26 @@
 
 use std::ops::Range;
 
-use crate::simd::{Element, Kernel, Lanes};
+use crate::simd::{Element, Kernel, LINE, Lanes};
 use crate::tile::Tiles;
 
-/// Steps of `k` per block: a panel's block stays in the first-level cache.
-pub const K_BLOCK: usize = 256;
+/// Steps of `k` per block: a panel's block stays in the nearest caches while all rows pass over it.
+/// From 256 on there is little between the sizes; see docs/performance.md, "What was tried".
+pub const K_BLOCK: usize = 512;
+
+/// Sets of a first-level cache, of as many lines each as it has ways: 8 or 12 of 64 bytes.
+const SETS: usize = 64;
 
 /// Columns of a panel for lanes of `n` elements.
 pub const fn panel_width(n: usize) -> usize {
     2 * n
+}
+
+/// From a row of `width` elements of a left factor to the next: a line more where all rows would
+/// meet in one set of the first-level cache, which holds fewer than a tile has.
+pub fn apart<T>(width: usize) -> usize {
+    let meet = width != 0 && width.wrapping_mul(size_of::<T>()).is_multiple_of(SETS * LINE);
+    if meet { width.saturating_add(LINE / size_of::<T>()) } else { width }
 }
 
 /// Where the columns of consecutive panels lie in a row of `init` or of the result.

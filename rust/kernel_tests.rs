@@ -111,7 +111,7 @@ fn columns_are_packed_from_lines_of_any_step() {
 
 fn outer_products_are_plain_sums<T: Element>(rows: usize, fma: fn(T, T, T) -> T) {
     let (terms, columns) = (300, 45);
-    let (left, right) = (numbers::<T>(terms, rows + 3, 5), numbers::<T>(terms, columns, 6));
+    let (left, right) = (numbers::<T>(terms, rows + 3, 5), numbers::<T>(terms, columns + 4, 6));
     let index: Vec<usize> = (0..terms).map(|k| (k * 7) % terms).collect();
     let expected = Array2::from_shape_fn((rows, columns), |(i, j)| {
         (0..terms).fold(T::default(), |sum, k| fma(left[(k, i + 2)], right[(index[k], j)], sum))
@@ -131,7 +131,12 @@ fn outer_products_are_plain_sums<T: Element>(rows: usize, fma: fn(T, T, T) -> T)
                     left: Rows { start, row: rows + 3 },
                     first: 2,
                     rows,
-                    right: Gathered { start: right.as_ptr(), width: columns, index },
+                    right: Gathered {
+                        start: right.as_ptr(),
+                        width: columns,
+                        row: columns + 4,
+                        index,
+                    },
                     out: View::of_mut2(&mut out.view_mut()),
                     out_row: 1,
                     accumulate,

@@ -156,7 +156,7 @@ fn parameters<T: Element>(
     index.extend(0..x.nrows());
     let (x, dy) = (Dense::of(x.view())?, Dense::of(dy.view())?);
     let left = Rows { start: dy.as_ptr(), row: rows };
-    let right = Gathered { start: x.as_ptr(), width, index: &index };
+    let right = Gathered { start: x.as_ptr(), width, row: width, index: &index };
     let out = View::of_mut2(&mut dw);
     let mut sums = zeros(if db.is_some() { rows } else { 0 }, "column sums")?;
     let product = Outer {

@@ -19,6 +19,13 @@ pub struct Sizes {
     pub projected: bool,
 }
 
+impl Sizes {
+    /// Elements from a row of `h` to the next.
+    pub(crate) fn h_row<T>(&self) -> usize {
+        crate::kernel::apart::<T>(self.output)
+    }
+}
+
 /// An argument error.
 pub(crate) fn refuse(
     operation: &'static str, argument: &'static str, expected: impl Into<String>,

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::kernel::{Blocks, K_BLOCK, Product, panel_width};
-use crate::simd::{Element, Kernel, Lanes};
+use crate::kernel::{Blocks, Product, panel_width};
+use crate::simd::{Element, Kernel, LINE, Lanes};
 
 /// Terms of a sum in a turn of its loop, which counts and jumps once for all of them.
 const TERMS: usize = 8;
@@ -11,6 +11,10 @@ const TERMS: usize = 8;
 /// Rows whose places are found from one moving pointer: at it, and once and twice the rows' distance
 /// behind it, which x86 adds while it reads.
 const ROWS_A_PLACE: usize = 3;
+
+/// Terms of a sum from which the tiles of a panel ask for the next one: weights of shorter ones stay
+/// in the second-level cache.
+const ASKED_FROM: usize = 256;
 
 /// The sums of a tile of `R` rows by `P` panels of two registers.
 type Sums<V, const R: usize, const P: usize> = [[[V; 2]; P]; R];
@@ -90,13 +94,12 @@ impl<T: Element, const R: usize, const P: usize> Tiles<'_, T, R, P> {
     ///
     /// The tiles of a panel ask for the next one together, so that memory is asked all the time and
     /// not all at once: so many lines a turn that few tiles ask for all of it and many do not ask
-    /// twice. Sums shorter than a block are of weights that the second-level cache keeps, and few
-    /// rows read ahead by themselves; asking would only cost them room in the first level.
+    /// twice. Few rows read ahead by themselves, and where sums are short there is nothing to ask for.
     #[inline(always)]
     unsafe fn sum<L: Lanes<T>>(&self, l: L, row: usize, acc: &mut Sums<L::V, R, P>) {
         // SAFETY: as the caller says.
         unsafe {
-            if P > 1 || R <= 3 || self.of.k < K_BLOCK {
+            if P > 1 || R <= 3 || self.of.k < ASKED_FROM {
                 self.turns::<L, 0>(l, row, acc);
             } else if self.of.m <= 3 * L::ROWS {
                 self.turns::<L, TERMS>(l, row, acc);
@@ -123,8 +126,13 @@ impl<T: Element, const R: usize, const P: usize> Tiles<'_, T, R, P> {
         // Three rows by two panels fill all registers: their loop cannot read ahead at all.
         let turn = if R == 3 && P == 2 { 1 } else { TERMS };
         for _ in 0..self.k / turn {
-            for line in 0..ASKED {
-                l.prefetch(at.panels[0].wrapping_offset(next + line as isize * width));
+            for term in 0..ASKED as isize {
+                let place = at.panels[0].wrapping_offset(next + term * width);
+                l.prefetch(place);
+                // A cache line is a register of AVX-512 and two of the others.
+                if size_of::<L::V>() == LINE {
+                    l.prefetch(place.wrapping_add(L::N));
+                }
             }
             // SAFETY: the terms of R rows and P panels, inside the product.
             unsafe {

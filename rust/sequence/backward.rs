@@ -192,7 +192,7 @@ impl<T: Element> WithCell<T> for Backward<'_, '_, '_, T> {
             let arrays = self.arrays(&between);
             let steps = Steps { cell, saved, number, window: &window, threads: self.threads };
             // SAFETY: the later span left its gradients, and nobody else works on them.
-            unsafe { between.take_over::<C>(saved, span) };
+            unsafe { between.take_over(saved, span) };
             steps.again()?;
             steps.backward(transposed, &arrays)?;
             // SAFETY: the gradients of the span's gates are complete, and `dx` was checked.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::buffer::{Buffer, Parts, size};
 use crate::cells::Cell;
 use crate::error::Result;
+use crate::kernel::apart;
 use crate::kernel::panel_width;
 use crate::sequence::saved::{Saved, rows_of};
 use crate::sequence::space::groups_at_once;
@@ -28,6 +29,8 @@ pub(super) struct Between<T> {
     /// Gradients of the gates, `(window rows, GRADIENTS * H)`; the first ones are those of the
     /// span's first step.
     pub gates: Buffer<T>,
+    /// Elements from a row of them to the next.
+    pub gates_row: usize,
     /// `(window rows, P)`, projected LSTM only
     pub projected: Buffer<T>,
     /// `(B, H)`, for a cell that has a state `c`
@@ -41,9 +44,11 @@ impl<T: Element> Between<T> {
         let (plan, sizes) = (&saved.plan, saved.weights.sizes());
         let reserve = |rows, width| rows_of(rows, width, "gradients of the gates");
         let when = |needed: bool, width: usize| Some(if needed { width } else { 0 });
+        let gates_row = size(&[C::GRADIENTS, sizes.hidden]).map(apart::<T>);
         Ok(Self {
-            gates: reserve(plan.window_rows(), size(&[C::GRADIENTS, sizes.hidden]))?,
-            projected: reserve(plan.window_rows(), when(sizes.projected, sizes.output))?,
+            gates: reserve(plan.window_rows(), gates_row)?,
+            gates_row: gates_row.unwrap_or(0),
+            projected: reserve(plan.window_rows(), when(sizes.projected, sizes.h_row::<T>()))?,
             dc: reserve(plan.rows.len(), when(C::CELL_STATE, sizes.hidden))?,
             carry: reserve(plan.rows.len(), when(C::CARRY, sizes.hidden))?,
         })
@@ -54,8 +59,8 @@ impl<T: Element> Between<T> {
     ///
     /// # Safety
     /// The later span is complete, and nobody else uses the window.
-    pub unsafe fn take_over<C: Cell<T>>(&self, saved: &Saved<T>, span: &Range<usize>) {
-        let row = C::GRADIENTS * saved.weights.sizes().hidden;
+    pub unsafe fn take_over(&self, saved: &Saved<T>, span: &Range<usize>) {
+        let row = self.gates_row;
         let to = self.gates.ptr().wrapping_add(saved.plan.rows_of(span) * row);
         // SAFETY: the window has room for one step behind the span.
         unsafe { std::ptr::copy(self.gates.ptr(), to, saved.plan.count(span.end) * row) };

@@ -71,7 +71,7 @@ impl<T: Element, C: Cell<T>> Kernel<T> for Run<'_, T, C> {
 
 impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     fn gradient_row(&self) -> usize {
-        C::GRADIENTS * self.saved.weights.sizes().hidden
+        self.arrays.between.gates_row
     }
 
     /// The gradients of the gates of step `s`, of row 0.
@@ -83,7 +83,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     fn projected(&self, s: usize) -> *mut T {
         let (row, sizes) =
             (self.saved.plan.rows_of(&(self.span.start..s)), self.saved.weights.sizes());
-        let width = if sizes.projected { sizes.output } else { 0 };
+        let width = if sizes.projected { sizes.h_row::<T>() } else { 0 };
         self.arrays.between.projected.ptr().wrapping_add(row * width)
     }
 
@@ -146,7 +146,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         let (spec, panels) = (&C::BACKWARD[stage], &self.transposed.stages[stage]);
         let (group, width) = (sums.first_unit / panel_width(L::N), panel_width(L::N));
         let (start, row) = match spec.gates {
-            [] => (self.projected(from), sizes.output),
+            [] => (self.projected(from), sizes.h_row::<T>()),
             _ => {
                 let column = spec.columns.0 * sizes.hidden;
                 (self.gates(from).wrapping_add(column), self.gradient_row())
@@ -199,16 +199,16 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         let at = |start: *mut T, width: usize| start.wrapping_add(first * width);
         let between = self.arrays.between;
         BackwardRows {
-            h_before: at(p.h_before(plan, s), sizes.output),
-            h_after: at(p.h_after(plan, s), sizes.output),
-            output: sizes.output,
+            h_before: at(p.h_before(plan, s), sizes.h_row::<T>()),
+            h_after: at(p.h_after(plan, s), sizes.h_row::<T>()),
+            output: sizes.h_row::<T>(),
             c_before: at(p.c_before(plan, s), sizes.hidden),
             c_after: at(p.c_after(plan, s), sizes.hidden),
             hidden: sizes.hidden,
             kept: at(p.kept(plan, s), C::KEPT * sizes.hidden),
             gradients: at(self.gates(s), self.gradient_row()),
             gradient_row: self.gradient_row(),
-            projected: at(self.projected(s), sizes.output),
+            projected: at(self.projected(s), sizes.h_row::<T>()),
             dc: at(between.dc.ptr(), sizes.hidden),
             carry: at(between.carry.ptr(), sizes.hidden),
             ahead: Ahead::units(0, 0),

@@ -69,13 +69,19 @@ impl<'a, T: Element> Totals<'a, T> {
         self.order(span, first - skip);
         let rows = |memory: &Buffer<T>, width, skip, index| {
             let skip = if memory.len() > 0 { skip * width } else { 0 };
-            Gathered { start: memory.ptr().wrapping_add(skip).cast_const(), width, index }
+            Gathered {
+                start: memory.ptr().wrapping_add(skip).cast_const(),
+                width,
+                row: width,
+                index,
+            }
         };
         let (index, states) = (&self.rows[..plan.rows_of(span)], &self.states[..]);
         let x = rows(&saved.history.x, sizes.input, first, index);
-        let before = rows(&history.h, sizes.output, 0, states);
+        let before =
+            Gathered { row: sizes.h_row::<T>(), ..rows(&history.h, sizes.output, 0, states) };
         let auxiliary = rows(&history.auxiliary, h, skip, index);
-        let d = Rows { start: between.gates.ptr().cast_const(), row: C::GRADIENTS * h };
+        let d = Rows { start: between.gates.ptr().cast_const(), row: between.gates_row };
         let is_wanted = outputs.db_ih.is_some() || outputs.db_hh.is_some();
         let biases = is_wanted.then_some(self.biases.as_mut_ptr());
         let sums = |column: usize| biases.map(|all| all.wrapping_add(column * h));
@@ -101,7 +107,7 @@ impl<'a, T: Element> Totals<'a, T> {
         }
         if let Some(dw_hr) = &mut outputs.dw_hr {
             products.push(Outer {
-                left: Rows { start: between.projected.ptr().cast_const(), row: sizes.output },
+                left: Rows { start: between.projected.ptr().cast_const(), row: sizes.h_row::<T>() },
                 first: 0,
                 rows: sizes.output,
                 right: auxiliary,

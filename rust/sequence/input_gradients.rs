@@ -25,7 +25,7 @@ pub(super) unsafe fn input_gradients<'a, T: Element, C: Cell<T>>(
     let (plan, sizes) = (&saved.plan, saved.weights.sizes());
     let (first, n) = (plan.offset(span.start), plan.rows_of(span));
     let gates = between.gates.ptr().wrapping_add(C::INPUT_GRADIENTS * sizes.hidden).cast_const();
-    let gates = Rows { start: gates, row: C::GRADIENTS * sizes.hidden };
+    let gates = Rows { start: gates, row: between.gates_row };
     let count = if dx.is_some() { n.div_ceil(CHUNK_ROWS) } else { 0 };
     let run = move |i: usize| {
         let Some(dx) = dx else { return Ok(()) };

@@ -117,7 +117,7 @@ impl<T: Element> Histories<T> {
         let when = |needed: bool| Some(if needed { sizes.hidden } else { 0 });
         Ok(Self {
             x: reserve(inputs, Some(sizes.input))?,
-            h: reserve(states, Some(sizes.output))?,
+            h: reserve(states, Some(sizes.h_row::<T>()))?,
             c: reserve(states, when(C::CELL_STATE))?,
             kept: reserve(gates, size(&[C::KEPT, sizes.hidden]))?,
             auxiliary: reserve(gates, when(has_auxiliary::<T, C>()))?,
@@ -184,7 +184,7 @@ impl<T: Element> Checkpoints<'_, T> {
             (kept, state.wrapping_add(rows.start * width), count * width)
         };
         let (h, c) = (&self.history.h, &self.history.c);
-        let (output, hidden) = (places.sizes.output, places.sizes.hidden);
+        let (output, hidden) = (places.sizes.h_row::<T>(), places.sizes.hidden);
         [part(h, output, places.h_before(plan, s)), part(c, hidden, places.c_before(plan, s))]
     }
 }
@@ -219,7 +219,7 @@ impl<T: Element> Places<T> {
         let kept_width = C::KEPT * sizes.hidden;
         Self {
             x: Some(x),
-            h: at(&history.h, sizes.output),
+            h: at(&history.h, sizes.h_row::<T>()),
             c: at(&history.c, sizes.hidden),
             kept: at(&history.kept, kept_width),
             auxiliary: at(&history.auxiliary, sizes.hidden),
@@ -239,7 +239,7 @@ impl<T: Element> Places<T> {
         let when = |needed: bool| if needed { rows.saturating_mul(sizes.hidden) } else { 0 };
         Self {
             x,
-            h: parts.take(rows.saturating_mul(2 * sizes.output)),
+            h: parts.take(rows.saturating_mul(2 * sizes.h_row::<T>())),
             c: parts.take(when(C::CELL_STATE)),
             kept: parts.take(rows.saturating_mul(kept_width)),
             auxiliary: parts.take(when(has_auxiliary::<T, C>())),
@@ -270,12 +270,12 @@ impl<T: Element> Places<T> {
 
     /// `h` before step `s`, row 0.
     pub fn h_before(&self, plan: &Plan, s: usize) -> *mut T {
-        self.h.wrapping_add(self.state(plan, s, false) * self.sizes.output)
+        self.h.wrapping_add(self.state(plan, s, false) * self.sizes.h_row::<T>())
     }
 
     /// `h` after step `s`, row 0.
     pub fn h_after(&self, plan: &Plan, s: usize) -> *mut T {
-        self.h.wrapping_add(self.state(plan, s, true) * self.sizes.output)
+        self.h.wrapping_add(self.state(plan, s, true) * self.sizes.h_row::<T>())
     }
 
     /// `c` before step `s`, row 0.

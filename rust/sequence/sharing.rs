@@ -21,10 +21,11 @@ const WORTH_SHARING: usize = 3 << 18;
 
 /// Rows for each thread up to which forward takes them together, for its packed weights.
 ///
-/// On two threads of Zen 3 four to sixteen rows each took 3 to 17 % less time together with an LSTM
-/// or GRU of 512 and 1024 units, as long with 256 units or with 32 rows, more with 128 units.
+/// On two threads of a busy Zen 3 four to sixteen rows each took 3 to 17 % less time together with an
+/// LSTM or GRU of 512 and 1024 units, as long with 256 units or with 32 rows, more with 128 units.
+/// On a quiet Zen 4 four rows each took as long, eight and sixteen 2 to 11 % more.
 pub(super) fn rows_together<T>(packed: &Packed<T>) -> usize {
-    if step_work(packed) >= WORTH_SHARING { 8 * ROWS_TOGETHER } else { ROWS_TOGETHER }
+    if step_work(packed) >= WORTH_SHARING { 2 * ROWS_TOGETHER } else { ROWS_TOGETHER }
 }
 
 /// The same for backward, which gains nothing with more: with two it is faster by half.

@@ -2,7 +2,7 @@
 
 use crate::buffer::Parts;
 use crate::cells::Cell;
-use crate::kernel::panel_width;
+use crate::kernel::{apart, panel_width};
 use crate::sequence::weights::{Packed, input_panels};
 use crate::simd::Element;
 
@@ -16,8 +16,9 @@ const SUMS_BYTES: usize = 8 << 10;
 /// One thread's memory.
 #[derive(Clone, Copy)]
 pub(super) struct Layout<T> {
-    /// A chunk of `x`, contiguous.
+    /// A chunk of `x`.
     pub x: *mut T,
+    pub x_row: usize,
     /// A chunk of projected input.
     pub input: *mut T,
     pub input_row: usize,
@@ -42,13 +43,15 @@ impl<T: Element> Layout<T> {
         let sizes = packed.sizes;
         let width = panel_width(packed.isa.lanes::<T>());
         let chunk = rows.max(CHUNK_ROWS.min(step_rows));
+        let x_row = apart::<T>(sizes.input);
         let input_row = sizes.hidden.div_ceil(width) * input_panels::<T, C>() * width;
         let gates = C::FORWARD.iter().map(|stage| stage.gates.len()).max().unwrap_or(1);
         let all = sizes.hidden.max(sizes.output).div_ceil(width);
         let groups = groups_at_once::<T>(rows, gates, width, all);
         let sums_row = groups * gates * width;
         let layout = Self {
-            x: parts.take(chunk.saturating_mul(sizes.input)),
+            x: parts.take(chunk.saturating_mul(x_row)),
+            x_row,
             input: parts.take(chunk.saturating_mul(input_row)),
             input_row,
             sums: parts.take(rows.saturating_mul(sums_row)),

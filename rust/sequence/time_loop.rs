@@ -122,7 +122,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         unsafe {
             for r in self.part.rows.clone() {
                 let row = plan.rows[r];
-                View::read_or_zero(a.h0, row, 0, sizes.output, h.add(r * sizes.output));
+                View::read_or_zero(a.h0, row, 0, sizes.output, h.add(r * sizes.h_row::<T>()));
                 if C::CELL_STATE {
                     View::read_or_zero(a.c0, row, 0, sizes.hidden, c.add(r * sizes.hidden));
                 }
@@ -161,7 +161,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         let (sizes, row) = (self.packed.sizes, self.plan.rows[r]);
         // SAFETY: as `run` says.
         unsafe {
-            a.h_n.write(row, 0, sizes.output, h.add(r * sizes.output));
+            a.h_n.write(row, 0, sizes.output, h.add(r * sizes.h_row::<T>()));
             if let Some(c_n) = &a.c_n {
                 c_n.write(row, 0, sizes.hidden, c.add(r * sizes.hidden));
             }
@@ -172,26 +172,26 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     /// Returns how many rows they are.
     #[inline(always)]
     unsafe fn gather(&self, rows: &Range<usize>, steps: Range<usize>) -> usize {
-        let (plan, i) = (self.plan, self.packed.sizes.input);
+        let (plan, i, x_row) = (self.plan, self.packed.sizes.input, self.layout.x_row);
         let mut n = 0;
         for s in steps {
             let count = plan.count_in(rows, s);
             let kept = self.places.x(plan, s).map(|x| x.wrapping_add(rows.start * i));
             // SAFETY: as `run` says; a chunk has as many rows as the layout has room for.
             unsafe {
-                let to = self.layout.x.add(n * i);
+                let to = self.layout.x.add(n * x_row);
                 match (self.arrays, kept) {
                     (Some(a), kept) => {
                         for k in 0..count {
                             let r = rows.start + k;
                             let t = plan.time(r, s, a.reverse);
-                            a.x.read(plan.rows[r], t, i, to.add(k * i));
+                            a.x.read(plan.rows[r], t, i, to.add(k * x_row));
                         }
                         if let Some(kept) = kept.filter(|_| self.member.is_first()) {
-                            std::ptr::copy_nonoverlapping(to, kept, count * i);
+                            copy_rows(count, i, (to, x_row), (kept, i));
                         }
                     }
-                    (None, Some(kept)) => std::ptr::copy_nonoverlapping(kept, to, count * i),
+                    (None, Some(kept)) => copy_rows(count, i, (kept, i), (to, x_row)),
                     (None, None) => unreachable!("steps run again without their inputs"),
                 }
             }
@@ -214,7 +214,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             Product {
                 m: rows,
                 k: sizes.input,
-                a: Rows { start: w.x, row: sizes.input },
+                a: Rows { start: w.x, row: w.x_row },
                 panels: self.packed.input.start(own.start * C::INPUT.len()),
                 panel_stride: self.packed.input.stride,
                 count: own.len() * C::INPUT.len(),
@@ -261,9 +261,9 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             input,
             input_row: w.input_row,
             input_group: input_panels::<T, C>() * panel_width(self.packed.isa.lanes::<T>()),
-            h_before: at(p.h_before(plan, s), sizes.output),
-            h_after: at(p.h_after(plan, s), sizes.output),
-            output: sizes.output,
+            h_before: at(p.h_before(plan, s), sizes.h_row::<T>()),
+            h_after: at(p.h_after(plan, s), sizes.h_row::<T>()),
+            output: sizes.h_row::<T>(),
             c_before: at(p.c_before(plan, s), sizes.hidden),
             c_after: at(p.c_after(plan, s), sizes.hidden),
             auxiliary: at(p.auxiliary(plan, s), sizes.hidden),
@@ -287,7 +287,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             let gates = spec.gates.len();
             let units = if spec.start.is_some() { sizes.hidden } else { sizes.output };
             let a = match spec.factor {
-                Factor::Recurrent => Rows { start: rows.h_before, row: sizes.output },
+                Factor::Recurrent => Rows { start: rows.h_before, row: rows.output },
                 Factor::Stage => Rows { start: rows.auxiliary, row: sizes.hidden },
             };
             let own = self.member.share(units.div_ceil(width));
@@ -340,18 +340,35 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
         &self, part: &Range<usize>, s: usize, checkpoint: Option<(Checkpoints<'_, T>, usize)>,
     ) {
         let Some(a) = self.arrays else { return };
-        let (plan, output) = (self.plan, self.packed.sizes.output);
+        let (plan, sizes) = (self.plan, self.packed.sizes);
         let (h, c) = (self.places.h_after(plan, s), self.places.c_after(plan, s));
         let rows = |s| part.start..part.start + plan.count_in(part, s);
         // SAFETY: as `run` says.
         unsafe {
             if let Some(y) = &a.y {
                 for r in rows(s) {
-                    y.write(plan.rows[r], plan.time(r, s, a.reverse), output, h.add(r * output));
+                    y.write(
+                        plan.rows[r],
+                        plan.time(r, s, a.reverse),
+                        sizes.output,
+                        h.add(r * sizes.h_row::<T>()),
+                    );
                 }
             }
             (rows(s + 1).end..rows(s).end).for_each(|r| self.finish(a, r, h, c));
             self.keep(part, checkpoint);
         }
+    }
+}
+
+/// Copies `count` rows of `n` elements, from each to the next as far as the numbers say.
+unsafe fn copy_rows<T: Element>(
+    count: usize, n: usize, (from, from_row): (*const T, usize), (to, to_row): (*mut T, usize),
+) {
+    let at_once = from_row == n && to_row == n;
+    let (count, n) = if at_once { (1, count * n) } else { (count, n) };
+    for k in 0..count {
+        // SAFETY: the caller vouches for the rows.
+        unsafe { std::ptr::copy_nonoverlapping(from.add(k * from_row), to.add(k * to_row), n) };
     }
 }

@@ -120,7 +120,7 @@ macro_rules! lanes {
             #[inline(always)]
             fn prefetch(self, p: *const $t) {
                 // SAFETY: a hint, which no address makes fail; SSE is part of x86-64.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
             }
             #[inline(always)]
             fn pin(self, v: &mut $v) {

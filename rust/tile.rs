@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::kernel::{Blocks, Product, panel_width};
-use crate::simd::{Element, Kernel, LINE, Lanes};
+use crate::simd::{Element, Kernel, Lanes, Pair};
 
 /// Terms of a sum in a turn of its loop, which counts and jumps once for all of them.
 const TERMS: usize = 8;
@@ -127,12 +127,7 @@ impl<T: Element, const R: usize, const P: usize> Tiles<'_, T, R, P> {
         let turn = if R == 3 && P == 2 { 1 } else { TERMS };
         for _ in 0..self.k / turn {
             for term in 0..ASKED as isize {
-                let place = at.panels[0].wrapping_offset(next + term * width);
-                l.prefetch(place);
-                // A cache line is a register of AVX-512 and two of the others.
-                if size_of::<L::V>() == LINE {
-                    l.prefetch(place.wrapping_add(L::N));
-                }
+                Pair(l).prefetch(at.panels[0].wrapping_offset(next + term * width));
             }
             // SAFETY: the terms of R rows and P panels, inside the product.
             unsafe {

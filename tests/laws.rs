@@ -228,7 +228,8 @@ fn a_team_of_threads_does_not_matter() {
 }
 
 /// Forward shares out large weights also where each thread could have some rows. In the second case
-/// no left factor's rows are side by side: they would meet in one set of a cache.
+/// rows of states, inputs and gates' gradients are not side by side: they would meet in one set of a
+/// cache.
 #[test]
 fn a_team_of_threads_does_not_matter_for_several_rows() {
     for (cell, kind) in CELLS.into_iter().enumerate() {

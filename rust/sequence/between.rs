@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::buffer::{Buffer, Parts, size};
+use crate::buffer::{Buffer, Parts};
 use crate::cells::Cell;
 use crate::error::Result;
 use crate::kernel::apart;
@@ -44,10 +44,10 @@ impl<T: Element> Between<T> {
         let (plan, sizes) = (&saved.plan, saved.weights.sizes());
         let reserve = |rows, width| rows_of(rows, width, "gradients of the gates");
         let when = |needed: bool, width: usize| Some(if needed { width } else { 0 });
-        let gates_row = size(&[C::GRADIENTS, sizes.hidden]).map(apart::<T>);
+        let gates_row = apart::<T>(C::GRADIENTS.saturating_mul(sizes.hidden));
         Ok(Self {
-            gates: reserve(plan.window_rows(), gates_row)?,
-            gates_row: gates_row.unwrap_or(0),
+            gates: reserve(plan.window_rows(), Some(gates_row))?,
+            gates_row,
             projected: reserve(plan.window_rows(), when(sizes.projected, sizes.h_row::<T>()))?,
             dc: reserve(plan.rows.len(), when(C::CELL_STATE, sizes.hidden))?,
             carry: reserve(plan.rows.len(), when(C::CARRY, sizes.hidden))?,

@@ -197,18 +197,18 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     fn rows(&self, first: usize, s: usize) -> BackwardRows<T> {
         let (p, plan, sizes) = (&self.places, &self.saved.plan, self.saved.weights.sizes());
         let at = |start: *mut T, width: usize| start.wrapping_add(first * width);
-        let between = self.arrays.between;
+        let (between, h_row) = (self.arrays.between, sizes.h_row::<T>());
         BackwardRows {
-            h_before: at(p.h_before(plan, s), sizes.h_row::<T>()),
-            h_after: at(p.h_after(plan, s), sizes.h_row::<T>()),
-            output: sizes.h_row::<T>(),
+            h_before: at(p.h_before(plan, s), h_row),
+            h_after: at(p.h_after(plan, s), h_row),
+            h_row,
             c_before: at(p.c_before(plan, s), sizes.hidden),
             c_after: at(p.c_after(plan, s), sizes.hidden),
             hidden: sizes.hidden,
             kept: at(p.kept(plan, s), C::KEPT * sizes.hidden),
             gradients: at(self.gates(s), self.gradient_row()),
             gradient_row: self.gradient_row(),
-            projected: at(self.projected(s), sizes.h_row::<T>()),
+            projected: at(self.projected(s), h_row),
             dc: at(between.dc.ptr(), sizes.hidden),
             carry: at(between.carry.ptr(), sizes.hidden),
             ahead: Ahead::units(0, 0),
@@ -257,9 +257,11 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             let place = |s| dy.line(0, plan.time(0, s, reverse)).0;
             apart(place(before), place(s))
         };
+        // A cell reads one of its states: `c`, or `h` if that is all it has.
+        let state = |s| if C::CELL_STATE { p.c_before(plan, s) } else { p.h_before(plan, s) };
         Ahead {
             kept: apart(p.kept(plan, before), p.kept(plan, s)),
-            state: apart(p.c_before(plan, before), p.c_before(plan, s)),
+            state: apart(state(before), state(s)),
             dy: self.arrays.dy.as_ref().map_or(0, dy),
         }
     }

@@ -55,7 +55,7 @@ pub(super) struct ForwardRows<T> {
     pub input_group: usize,
     pub h_before: *const T,
     pub h_after: *mut T,
-    pub output: usize,
+    pub h_row: usize,
     pub c_before: *const T,
     pub c_after: *mut T,
     pub auxiliary: *mut T,
@@ -91,7 +91,7 @@ impl<T: Element> ForwardRows<T> {
     ) {
         let (l, width) = (Pair(l), panel_width(L::N));
         let (n, zero) = (sums.end_unit - unit, l.splat(T::default()));
-        let (state, out) = (r * self.hidden + unit, r * self.output + unit);
+        let (state, out) = (r * self.hidden + unit, r * self.h_row + unit);
         let kept = self.kept.wrapping_add(r * self.kept_row + unit);
         // SAFETY: n units of row r from `unit` on exist, as the caller says.
         unsafe {
@@ -151,7 +151,7 @@ impl Ahead {
 pub(super) struct BackwardRows<T> {
     pub h_before: *const T,
     pub h_after: *const T,
-    pub output: usize,
+    pub h_row: usize,
     pub c_before: *const T,
     pub c_after: *const T,
     pub hidden: usize,
@@ -196,7 +196,7 @@ impl<T: Element> BackwardRows<T> {
     ) {
         let l = Pair(l);
         let (n, zero) = (sums.end_unit - unit, l.splat(T::default()));
-        let (state, out, ahead) = (r * self.hidden + unit, r * self.output + unit, self.ahead);
+        let (state, out, ahead) = (r * self.hidden + unit, r * self.h_row + unit, self.ahead);
         let kept = self.kept.wrapping_add(r * C::KEPT * self.hidden + unit);
         // SAFETY: n units of row r from `unit` on exist, as the caller says.
         unsafe {

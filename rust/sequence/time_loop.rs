@@ -256,14 +256,14 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     fn rows(&self, first: usize, s: usize, input: *const T) -> ForwardRows<T> {
         let (w, p, plan, sizes) = (&self.layout, &self.places, self.plan, self.packed.sizes);
         let at = |start: *mut T, width: usize| start.wrapping_add(first * width);
-        let kept_row = C::KEPT * sizes.hidden;
+        let (kept_row, h_row) = (C::KEPT * sizes.hidden, sizes.h_row::<T>());
         ForwardRows {
             input,
             input_row: w.input_row,
             input_group: input_panels::<T, C>() * panel_width(self.packed.isa.lanes::<T>()),
-            h_before: at(p.h_before(plan, s), sizes.h_row::<T>()),
-            h_after: at(p.h_after(plan, s), sizes.h_row::<T>()),
-            output: sizes.h_row::<T>(),
+            h_before: at(p.h_before(plan, s), h_row),
+            h_after: at(p.h_after(plan, s), h_row),
+            h_row,
             c_before: at(p.c_before(plan, s), sizes.hidden),
             c_after: at(p.c_after(plan, s), sizes.hidden),
             auxiliary: at(p.auxiliary(plan, s), sizes.hidden),
@@ -287,7 +287,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
             let gates = spec.gates.len();
             let units = if spec.start.is_some() { sizes.hidden } else { sizes.output };
             let a = match spec.factor {
-                Factor::Recurrent => Rows { start: rows.h_before, row: rows.output },
+                Factor::Recurrent => Rows { start: rows.h_before, row: rows.h_row },
                 Factor::Stage => Rows { start: rows.auxiliary, row: sizes.hidden },
             };
             let own = self.member.share(units.div_ceil(width));

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::buffer::{Parts, with_workspace};
 use crate::error::Result;
-use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
+use crate::kernel::{Blocks, Init, Product, Rows, apart, panel_width};
 use crate::parallel;
 use crate::simd::{Element, Isa, Kernel, LINE, Lanes};
 use crate::view::View;
@@ -112,7 +112,7 @@ pub(crate) unsafe fn outer_products<T: Element>(
 struct Blocked<T> {
     /// A block of the right factor, packed.
     right: *mut T,
-    /// Columns of the left factor, each in a row that is `left_row` elements from the next.
+    /// Columns of the left factor, each in a row that is `apart(k)` elements from the next.
     left: *mut T,
     /// The result, in rows of whole panels.
     sums: *mut T,
@@ -127,18 +127,12 @@ impl<T: Element> Blocked<T> {
         let k = K_BLOCK.min(product.right.index.len());
         let memory = Self {
             right: parts.take(panels * width * k),
-            left: parts.take(LEFT.min(product.rows) * left_row::<T>(k)),
+            left: parts.take(LEFT.min(product.rows) * apart::<T>(k)),
             sums: parts.take(product.rows.saturating_mul(panels * width)),
             zeros: parts.take(panels * width),
         };
         (parts.used(), memory)
     }
-}
-
-/// From a column of `k` elements of the left factor to the next, once they are packed. A line more
-/// than needed: equal powers of two apart would meet in one cache set.
-const fn left_row<T>(k: usize) -> usize {
-    k + LINE / size_of::<T>()
 }
 
 struct OuterRun<'a, T> {
@@ -226,7 +220,7 @@ impl<T: Element> OuterRun<'_, T> {
                 Product {
                     m: rows,
                     k,
-                    a: Rows { start: w.left.cast_const(), row: left_row::<T>(k) },
+                    a: Rows { start: w.left.cast_const(), row: apart::<T>(k) },
                     panels: w.right,
                     panel_stride: k * width,
                     count,
@@ -246,7 +240,7 @@ impl<T: Element> OuterRun<'_, T> {
     unsafe fn pack_left<L: Lanes<T>>(
         &self, l: L, columns: Range<usize>, k0: usize, k: usize, sums: Option<*mut T>,
     ) {
-        let (left, to, row) = (self.product.left, self.memory.left, left_row::<T>(k));
+        let (left, to, row) = (self.product.left, self.memory.left, apart::<T>(k));
         let from = left.start.wrapping_add(k0 * left.row + self.product.first + columns.start);
         let (n, whole) = (columns.len(), columns.len() / L::N * L::N);
         for i in (0..k).step_by(L::N) {

@@ -59,6 +59,33 @@ pub(crate) struct Outer<'a, T> {
 // has columns and rows of its own.
 unsafe impl<T: Element> Sync for Outer<'_, T> {}
 
+impl<T: Element> Outer<'_, T> {
+    /// At most so many parts: of rows, or of columns where there are too few rows.
+    fn parts(&self, count: usize) -> impl Iterator<Item = Self> {
+        let columns = self.right.width;
+        let by_columns = self.rows < LEAST * count && self.rows < columns;
+        let all = if by_columns { columns } else { self.rows };
+        let each = all.div_ceil(all.div_ceil(LEAST).clamp(1, count));
+        let each = each.next_multiple_of(if by_columns { COLUMNS } else { 16 }).max(1);
+        (0..all).step_by(each).map(move |first| {
+            let n = each.min(all - first);
+            if by_columns { self.columns(first, n) } else { self.rows(first, n) }
+        })
+    }
+
+    fn rows(&self, first: usize, rows: usize) -> Self {
+        let sums = self.sums.map(|sums| sums.wrapping_add(first));
+        Self { first: self.first + first, rows, out_row: self.out_row + first, sums, ..*self }
+    }
+
+    /// The sums of the left factor go with the first columns.
+    fn columns(&self, first: usize, width: usize) -> Self {
+        let right = Gathered { start: self.right.start.wrapping_add(first), width, ..self.right };
+        let sums = self.sums.filter(|_| first == 0);
+        Self { right, out: self.out.columns_from(first), sums, ..*self }
+    }
+}
+
 /// Terms of the sum that are packed at once.
 const K_BLOCK: usize = 256;
 /// Panels of the right factor that are packed at once: with `K_BLOCK` they fill half of a small
@@ -67,8 +94,10 @@ const PANELS: usize = 16;
 /// Columns of the left factor that are packed at once: its rows are far apart, and what comes with a
 /// cache line should be used.
 const LEFT: usize = 96;
-/// Rows of a result below which a task is not split.
-const ROWS: usize = 24;
+/// Rows or columns of a result below which a task is not split.
+const LEAST: usize = 24;
+/// Parts of the columns are multiples of this: whole panels of every instruction set.
+const COLUMNS: usize = 32;
 
 /// Sums of outer products, split over the rows of the results; and before them so many other tasks,
 /// each run by its number, so that nobody waits between the ones and the others.
@@ -82,22 +111,9 @@ pub(crate) unsafe fn outer_products<T: Element>(
     isa: Isa, products: &[Outer<'_, T>], threads: usize,
     (others, other): (usize, impl Fn(usize) -> Result<()> + Sync),
 ) -> Result<()> {
-    let mut tasks = Vec::new();
-    for product in products {
-        // Twice as many parts as threads, so that a late thread is made up for.
-        let parts = product.rows.div_ceil(ROWS).min(if threads > 1 { 2 * threads } else { 1 });
-        let each = product.rows.div_ceil(parts.max(1)).next_multiple_of(16);
-        for first in (0..product.rows).step_by(each.max(1)) {
-            let rows = each.min(product.rows - first);
-            tasks.push(Outer {
-                first: product.first + first,
-                rows,
-                out_row: product.out_row + first,
-                sums: product.sums.map(|sums| sums.wrapping_add(first)),
-                ..*product
-            });
-        }
-    }
+    // Twice as many parts as threads, so that a late thread is made up for.
+    let parts = if threads > 1 { 2 * threads } else { 1 };
+    let tasks: Vec<_> = products.iter().flat_map(|product| product.parts(parts)).collect();
     parallel::run(others + tasks.len(), threads, |i| {
         let Some(i) = i.checked_sub(others) else { return other(i) };
         let task = &tasks[i];
@@ -235,7 +251,7 @@ impl<T: Element> OuterRun<'_, T> {
     }
 
     /// Columns of the left factor become rows, in blocks that are transposed in registers; their
-    /// sums are taken on the way.
+    /// sums are taken on the way. Only these are where the right factor has no columns.
     #[inline(always)]
     unsafe fn pack_left<L: Lanes<T>>(
         &self, l: L, columns: Range<usize>, k0: usize, k: usize, sums: Option<*mut T>,
@@ -251,7 +267,8 @@ impl<T: Element> OuterRun<'_, T> {
                     .step_by(LINE / size_of::<T>())
                     .for_each(|j| l.prefetch(from.wrapping_add(j)));
             }
-            let whole = if terms == L::N { whole } else { 0 };
+            let n = if self.product.right.width > 0 { n } else { 0 };
+            let whole = if terms == L::N { whole.min(n) } else { 0 };
             // SAFETY: the rows have these columns; there is room for k elements of each.
             unsafe {
                 let from = from.add(i * left.row);
@@ -263,7 +280,7 @@ impl<T: Element> OuterRun<'_, T> {
                 }
                 if let Some(sums) = sums {
                     let rows = Rows { start: from, row: left.row };
-                    add_rows(l, rows, terms, sums.add(columns.start), n);
+                    add_rows(l, rows, terms, sums.add(columns.start), columns.len());
                 }
             }
         }

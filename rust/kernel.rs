@@ -29,6 +29,12 @@ pub const fn panel_width(n: usize) -> usize {
     2 * n
 }
 
+/// Whether so many columns would leave half of a panel empty: then the same sums are made with the
+/// factors exchanged, as rows.
+pub fn is_narrow(columns: usize, lanes: usize) -> bool {
+    2 * columns <= panel_width(lanes)
+}
+
 /// From a row of `width` elements of a left factor to the next: a line more where all rows would
 /// meet in one set of the first-level cache, which holds fewer than a tile has.
 pub fn apart<T>(width: usize) -> usize {

@@ -74,13 +74,19 @@ impl<T: Element> Panels<T> {
 }
 
 /// One panel whose columns are lines of memory.
-struct Columns<T> {
-    k: usize,
-    from: *const T,
-    lines: usize,
-    line: isize,
-    step: isize,
-    to: *mut T,
+pub struct Columns<T> {
+    /// Elements of a line.
+    pub k: usize,
+    /// The first line.
+    pub from: *const T,
+    /// How many there are, at most a panel's width; zeros fill the rest.
+    pub lines: usize,
+    /// Elements from a line to the next.
+    pub line: isize,
+    /// From an element of a line to the next.
+    pub step: isize,
+    /// The panel.
+    pub to: *mut T,
 }
 
 impl<T: Element> Kernel<T> for Columns<T> {
@@ -93,7 +99,7 @@ impl<T: Element> Kernel<T> for Columns<T> {
         // Whole blocks are transposed in registers; what is left goes element by element.
         let whole = if step == 1 { lines / L::N * L::N } else { 0 };
         let blocks = k / L::N * L::N;
-        // SAFETY: `pack_columns` is told that all lines have k elements, and owns the panel.
+        // SAFETY: who made this vouches for all lines having k elements, and owns the panel.
         unsafe {
             for j in (0..whole).step_by(L::N) {
                 for i in (0..blocks).step_by(L::N) {

@@ -55,6 +55,12 @@ impl<T: Element> View<T> {
         Self { start, ..self }
     }
 
+    /// A `(B, n)` array with its lines as columns.
+    pub fn transposed(self) -> Self {
+        let [row, step, column] = self.strides;
+        Self { strides: [column, step, row], ..self }
+    }
+
     /// Copies `n` elements of a line of `view` to contiguous memory, or writes zeros without one.
     ///
     /// # Safety

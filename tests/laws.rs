@@ -176,14 +176,29 @@ fn padding<T: Element>(case: Case<T>) {
     }
 }
 
+law!(few_inputs_are_the_first_of_many, inputs);
+fn inputs<T: Element>(case: Case<T>) {
+    let ((b, t, i), gates) = (case.x.dim(), case.w_ih.nrows());
+    let mut wide = case.clone();
+    let (more, nothing) = (T::from_f64(0.5), T::default());
+    let more = Array3::from_elem((b, t, 40), more);
+    wide.x = concatenate(Axis(2), &[case.x.view(), more.view()]).unwrap();
+    let nothing = Array2::from_elem((gates, 40), nothing);
+    wide.w_ih = concatenate(Axis(1), &[case.w_ih.view(), nothing.view()]).unwrap();
+    let (few, mut many) = (case.run(1), wide.run(1));
+    many.grads.dx = many.grads.dx.slice(s![.., .., ..i]).to_owned();
+    many.grads.dw_ih = many.grads.dw_ih.slice(s![.., ..i]).to_owned();
+    assert_eq!(few.all(), many.all());
+}
+
 /// Enough work that more than one thread gets some; more rows than one task takes.
 #[test]
 fn threads_do_not_matter() {
     fn check<T: Element>() {
         for (cell, kind) in CELLS.into_iter().enumerate() {
-            for (b, t) in [(2, 300), (33, 20), (300, 2)] {
-                let case = Case::<T>::new(cell, [b, t, 40, 62], b == 33);
-                assert!(kind.gates() * 62 * (40 + 31) * b * t > 2 << 20);
+            for (b, t, i) in [(2, 300, 40), (33, 20, 40), (300, 2, 40), (300, 4, 3)] {
+                let case = Case::<T>::new(cell, [b, t, i, 62], b == 33);
+                assert!(kind.gates() * 62 * (i + 31) * b * t > 2 << 20);
                 let one = case.run(1).all();
                 for threads in [2, 3, 5] {
                     assert_eq!(case.run(threads).all(), one, "{kind:?}, {threads} threads");

@@ -14,7 +14,7 @@ use crate::cells::Cell;
 use crate::chunks::{reserved, zeros};
 use crate::error::Result;
 use crate::gemm::{self, Gathered, Outer};
-use crate::kernel::Rows;
+use crate::kernel::{Rows, is_narrow};
 use crate::sequence::backward::GradientOutputs;
 use crate::sequence::between::Between;
 use crate::sequence::saved::{Histories, Memory, Saved};
@@ -86,25 +86,36 @@ impl<'a, T: Element> Totals<'a, T> {
         let biases = is_wanted.then_some(self.biases.as_mut_ptr());
         let sums = |column: usize| biases.map(|all| all.wrapping_add(column * h));
 
-        let mut products = vec![Outer {
+        let input = C::INPUT_GRADIENTS..C::INPUT_GRADIENTS + C::GATES;
+        let of_input = Outer {
             left: d,
-            first: C::INPUT_GRADIENTS * h,
+            first: input.start * h,
             rows: C::GATES * h,
             right: x,
             out: View::of_mut2(&mut outputs.dw_ih),
             out_row: 0,
             accumulate,
-            sums: sums(C::INPUT_GRADIENTS),
-        }];
-        let input = C::INPUT_GRADIENTS..C::INPUT_GRADIENTS + C::GATES;
+            sums: sums(input.start),
+        };
+        let isa = saved.weights.packed.isa;
+        let is_narrow = is_narrow(sizes.input, isa.lanes::<T>());
+        let mut products = vec![if is_narrow { turned(&of_input, index) } else { of_input }];
         let out = View::of_mut2(&mut outputs.dw_hh);
         for (gate, count, column) in runs(C::RECURRENT_GRADIENTS, C::AUXILIARY_GATE) {
             let right = if C::AUXILIARY_GATE == Some(gate) { auxiliary } else { before };
             let (first, rows, out_row) = (column * h, count * h, gate * h);
             // Columns that the product with x has as well are summed there.
-            let sums = if input.contains(&column) { None } else { sums(column) };
+            let sums = if input.contains(&column) && !is_narrow { None } else { sums(column) };
             products.push(Outer { left: d, first, rows, right, out, out_row, accumulate, sums });
         }
+        let alone = input.filter(|column| is_narrow && !C::RECURRENT_GRADIENTS.contains(column));
+        products.extend(alone.map(|column| Outer {
+            first: column * h,
+            rows: h,
+            right: Gathered { width: 0, ..x },
+            sums: sums(column),
+            ..of_input
+        }));
         if let Some(dw_hr) = &mut outputs.dw_hr {
             products.push(Outer {
                 left: Rows { start: between.projected.ptr().cast_const(), row: sizes.h_row::<T>() },
@@ -117,7 +128,6 @@ impl<'a, T: Element> Totals<'a, T> {
                 sums: None,
             });
         }
-        let isa = saved.weights.packed.isa;
         // SAFETY: forward and backward wrote all rows that the places name; outputs were checked.
         unsafe { gemm::outer_products(isa, &products, self.threads, others)? };
         Ok(())
@@ -128,6 +138,23 @@ impl<'a, T: Element> Totals<'a, T> {
         let (sums, h) = (&self.biases, self.saved.weights.sizes().hidden);
         biases(outputs.db_ih.as_mut(), sums, h, |gate| C::INPUT_GRADIENTS + gate);
         biases(outputs.db_hh.as_mut(), sums, h, |gate| C::RECURRENT_GRADIENTS[gate]);
+    }
+}
+
+/// The same product with its factors exchanged: the result's columns become rows. `index` numbers the
+/// step rows, which lie in order in both.
+fn turned<'a, T: Element>(product: &Outer<'_, T>, index: &'a [usize]) -> Outer<'a, T> {
+    let Outer { left, first, rows, right, out, accumulate, .. } = *product;
+    let start = left.start.wrapping_add(first);
+    Outer {
+        left: Rows { start: right.start, row: right.row },
+        first: 0,
+        rows: right.width,
+        right: Gathered { start, width: rows, row: left.row, index },
+        out: out.transposed(),
+        out_row: 0,
+        accumulate,
+        sums: None,
     }
 }
 

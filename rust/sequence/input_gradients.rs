@@ -5,8 +5,8 @@ use std::ops::Range;
 use crate::buffer::{Parts, with_workspace};
 use crate::cells::Cell;
 use crate::error::Result;
-use crate::kernel::{Blocks, Init, Product, Rows, panel_width};
-use crate::panels::Panels;
+use crate::kernel::{Blocks, Init, Product, Rows, is_narrow, panel_width};
+use crate::panels::{Columns, Panels};
 use crate::sequence::between::Between;
 use crate::sequence::saved::Saved;
 use crate::sequence::space::CHUNK_ROWS;
@@ -26,15 +26,13 @@ pub(super) unsafe fn input_gradients<'a, T: Element, C: Cell<T>>(
     let (first, n) = (plan.offset(span.start), plan.rows_of(span));
     let gates = between.gates.ptr().wrapping_add(C::INPUT_GRADIENTS * sizes.hidden).cast_const();
     let gates = Rows { start: gates, row: between.gates_row };
+    let width = sizes.input;
     let count = if dx.is_some() { n.div_ceil(CHUNK_ROWS) } else { 0 };
     let run = move |i: usize| {
         let Some(dx) = dx else { return Ok(()) };
         let rows = i * CHUNK_ROWS..n.min((i + 1) * CHUNK_ROWS);
         let memory = |start: Option<*mut T>| {
-            let mut parts = start.map_or_else(Parts::measure, Parts::of);
-            let row = panels.count * panel_width(saved.weights.packed.isa.lanes::<T>());
-            let places = (parts.take(rows.len() * row), parts.take(row), row);
-            (parts.used(), places)
+            Memory::new(start, rows.len(), panels, saved.weights.packed.isa.lanes::<T>(), width)
         };
         with_workspace(memory(None).0, |start| {
             let memory = memory(Some(start)).1;
@@ -43,6 +41,37 @@ pub(super) unsafe fn input_gradients<'a, T: Element, C: Cell<T>>(
         })
     };
     (count, run)
+}
+
+/// A block's memory.
+#[derive(Clone, Copy)]
+struct Memory<T> {
+    /// Sums: a row for each step row, or a row for each input where these are few.
+    out: *mut T,
+    out_row: usize,
+    /// As long as a row of sums.
+    zeros: *mut T,
+    /// Few inputs: the gates' gradients as panels, and the rows of `w_ih` transposed.
+    gates: *mut T,
+    weights: *mut T,
+}
+
+impl<T: Element> Memory<T> {
+    fn new(
+        start: Option<*mut T>, rows: usize, panels: &Panels<T>, lanes: usize, width: usize,
+    ) -> (usize, Self) {
+        let mut parts = start.map_or_else(Parts::measure, Parts::of);
+        let (panel, few) = (panel_width(lanes), is_narrow(width, lanes));
+        let out_row = if few { rows.next_multiple_of(panel) } else { panels.count * panel };
+        let memory = Self {
+            out: parts.take(if few { width } else { rows } * out_row),
+            out_row,
+            zeros: parts.take(out_row),
+            gates: parts.take(if few { out_row * panels.k } else { 0 }),
+            weights: parts.take(if few { width * panels.k } else { 0 }),
+        };
+        (parts.used(), memory)
+    }
 }
 
 /// Some step rows of the span.
@@ -54,8 +83,7 @@ struct Block<'a, T: Element> {
     /// Step rows before the span.
     first: usize,
     dx: View<T>,
-    /// Rows of whole panels, one row of zeros, and the length of a row.
-    memory: (*mut T, *mut T, usize),
+    memory: Memory<T>,
 }
 
 impl<T: Element> Kernel<T> for Block<'_, T> {
@@ -63,32 +91,94 @@ impl<T: Element> Kernel<T> for Block<'_, T> {
 
     #[inline(always)]
     fn run<L: Lanes<T>>(self, l: L) {
-        let (plan, (out, zeros, out_row)) = (&self.saved.plan, self.memory);
-        let start = self.gates.start.wrapping_add(self.rows.start * self.gates.row);
+        let w = self.memory;
         // SAFETY: as `input_gradients` says; the memory was made for these rows.
         unsafe {
-            (0..out_row).step_by(L::N).for_each(|i| l.store(zeros.add(i), l.splat(T::default())));
-            Product {
-                m: self.rows.len(),
-                k: self.panels.k,
-                a: Rows { start, ..self.gates },
-                panels: self.panels.start(0),
-                panel_stride: self.panels.stride,
-                count: self.panels.count,
-                init: Init { start: zeros, row: 0, blocks: Blocks::DENSE },
-                out,
-                out_row,
-                out_blocks: Blocks::DENSE,
-            }
-            .run_on(l);
+            let zeros = (0..w.out_row).step_by(L::N);
+            zeros.for_each(|i| l.store(w.zeros.add(i), l.splat(T::default())));
+            if is_narrow(self.width(), L::N) { self.columns(l) } else { self.rows(l) }
+        }
+    }
+}
+
+impl<T: Element> Block<'_, T> {
+    fn width(&self) -> usize {
+        self.saved.weights.sizes().input
+    }
+
+    /// `out = a * panels`
+    #[inline(always)]
+    unsafe fn product<L: Lanes<T>>(
+        &self, l: L, m: usize, a: Rows<T>, panels: *const T, count: usize,
+    ) {
+        let (w, k) = (self.memory, self.panels.k);
+        let init = Init { start: w.zeros.cast_const(), row: 0, blocks: Blocks::DENSE };
+        let (panel_stride, out_blocks) = (k * panel_width(L::N), Blocks::DENSE);
+        let (out, out_row) = (w.out, w.out_row);
+        // SAFETY: as `run` says.
+        unsafe {
+            Product { m, k, a, panels, panel_stride, count, init, out, out_row, out_blocks }
+                .run_on(l);
+        }
+    }
+
+    /// The place in `dx` of step row `i` of the block, and the step to the next input.
+    fn line(&self, i: usize) -> (*mut T, isize) {
+        let (plan, row) = (&self.saved.plan, self.first + self.rows.start + i);
+        let s = plan.step_of(row);
+        let r = row - plan.offset(s);
+        self.dx.line(plan.rows[r], plan.time(r, s, self.saved.reverse))
+    }
+
+    fn start(&self) -> *const T {
+        self.gates.start.wrapping_add(self.rows.start * self.gates.row)
+    }
+
+    /// A row of sums for each step row.
+    #[inline(always)]
+    unsafe fn rows<L: Lanes<T>>(&self, l: L) {
+        let (w, a) = (self.memory, Rows { start: self.start(), row: self.gates.row });
+        // SAFETY: as `run` says.
+        unsafe {
+            self.product(l, self.rows.len(), a, self.panels.start(0), self.panels.count);
             for i in 0..self.rows.len() {
-                let row = self.first + self.rows.start + i;
-                let s = plan.step_of(row);
-                let r = row - plan.offset(s);
-                let t = plan.time(r, s, self.saved.reverse);
-                let width = self.saved.weights.sizes().input;
-                self.dx.write(plan.rows[r], t, width, out.add(i * out_row));
+                write(self.line(i), w.out.add(i * w.out_row), 1, self.width());
             }
         }
+    }
+
+    /// A row of sums for each input: few inputs would fill little of a panel, and step rows fill it.
+    #[inline(always)]
+    unsafe fn columns<L: Lanes<T>>(&self, l: L) {
+        let (w, k, width) = (self.memory, self.panels.k, panel_width(L::N));
+        let (n, start, line) = (self.rows.len(), self.start(), self.gates.row);
+        // SAFETY: as `run` says.
+        unsafe {
+            for i in (0..n).step_by(width) {
+                let (from, to) = (start.add(i * line), w.gates.add(i * k));
+                let lines = width.min(n - i);
+                Columns { k, from, lines, line: line as isize, step: 1, to }.run(l);
+            }
+            for i in 0..self.width() {
+                let column = self.panels.start(0).add(i);
+                (0..k).for_each(|j| *w.weights.add(i * k + j) = *column.add(j * width));
+            }
+            let a = Rows { start: w.weights.cast_const(), row: k };
+            self.product(l, self.width(), a, w.gates, n.div_ceil(width));
+            for i in 0..n {
+                write(self.line(i), w.out.add(i), w.out_row, self.width());
+            }
+        }
+    }
+}
+
+/// Copies `n` elements that are `from_step` apart.
+#[inline(always)]
+unsafe fn write<T: Element>(
+    (to, step): (*mut T, isize), from: *const T, from_step: usize, n: usize,
+) {
+    for j in 0..n {
+        // SAFETY: the caller vouches for the elements.
+        unsafe { *to.offset(j as isize * step) = *from.add(j * from_step) };
     }
 }

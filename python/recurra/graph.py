@@ -177,9 +177,12 @@ def _give_back(
             if gradients is None:
                 gradients = met[origin] = [None] * len(origin.shapes)
             before = gradients[number]
-            gradients[number] = back if before is None else before + back
+            if before is None:
+                gradients[number] = back
+            else:  # nobody else has a fresh one
+                gradients[number] = np.add(before, back, out=back if node.is_fresh else None)
         elif origin in leaves:
-            leaves[origin] = np.add(leaves[origin], back, order="C")
+            np.add(leaves[origin], back, out=leaves[origin])
         else:
             leaves[origin] = back if node.is_fresh else back.copy()
 

@@ -142,6 +142,18 @@ class TestBackward:
         assert b.grad.tolist() == [1, 1]
         assert g.tolist() == [1, 1]
 
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_gradients_that_meet_are_added_where_nobody_else_looks(self, dtype: Any) -> None:
+        x = Tensor(np.array(2, dtype), requires_grad=True)  # numbers without axes too
+        (x * x * x + x.sum()).backward()
+        assert isinstance(x.grad, np.ndarray)
+        assert (x.grad, x.grad.dtype) == (13, dtype)
+        w, upstream = Tensor(np.ones((3, 2), dtype), requires_grad=True), np.ones((4, 3), dtype)
+        h = Tensor(np.ones((4, 2), dtype), requires_grad=True) * 2
+        (recurra.layers.linear(h, w) + recurra.layers.linear(h, w)).backward(upstream)
+        np.testing.assert_array_equal(w.grad, np.full((3, 2), 16))
+        np.testing.assert_array_equal(upstream, np.ones((4, 3)))
+
     def test_leaf_gradients_are_contiguous(self) -> None:
         x = Tensor(np.ones((3, 2)), requires_grad=True)
         for _ in range(2):

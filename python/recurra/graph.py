@@ -184,7 +184,7 @@ def _give_back(
         elif origin in leaves:
             np.add(leaves[origin], back, out=leaves[origin])
         else:
-            leaves[origin] = back if node.is_fresh else back.copy()
+            leaves[origin] = back if node.is_fresh else np.array(back, order="C")
 
 
 def _order(root: Node) -> list[Node]:

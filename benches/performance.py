@@ -7,10 +7,12 @@ import argparse
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import page
+from comparison.rows import Row
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 # Of the many rows of the kernels' table: whole layers and steps, and the products of a step.
@@ -18,6 +20,35 @@ CELLS = "(lstm|gru|rnn tanh)"
 SHOWN = re.compile(rf"{CELLS} (step|forward B1 T100 I1 |forward B[36]|training)|product")
 THREADS = re.compile(r", (\d) thread\(s\)")
 PEAK = "FMA peak, float32"
+# Values in the benchmark of an activation, and how many of both a unit of a cell has a step.
+VALUES = 2048
+ACTIVATIONS = ("sigmoid float32", "tanh float32")
+FORWARD = {"RNN": (0, 1), "LSTM": (3, 2), "GRU": (2, 1)}
+BACKWARD = {"RNN": (0, 0), "LSTM": (0, 1), "GRU": (0, 0)}
+
+
+class Machine(NamedTuple):
+    """What all threads together do at best."""
+
+    peak: float
+    """Operations a second."""
+    activations: list[float]
+    """Seconds of a sigmoid and of a tanh."""
+
+    @classmethod
+    def of(cls, kernels: dict[str, Any]) -> Self:
+        best = max((p for p in kernels["probes"] if p["name"] == PEAK), key=lambda p: p["threads"])
+        seconds = {row["name"]: row["seconds"][1] for row in kernels["rows"]}
+        shared = VALUES * best["threads"]
+        return cls(1e9 * best["best"], [seconds[name] / shared for name in ACTIVATIONS])
+
+    def least(self, row: dict[str, Any]) -> float:
+        """The seconds that a row's multiply-adds and activations take, and nothing else."""
+        found = Row(**{field.name: row[field.name] for field in fields(Row)})
+        units = int(found.lengths.sum()) * found.H * found.directions * found.layers
+        passes = [FORWARD, BACKWARD] if found.task == "training" else [FORWARD]
+        each = (t * n[found.cell][i] for n in passes for i, t in enumerate(self.activations))
+        return found.flops / self.peak + units * sum(each)
 
 
 def main() -> None:
@@ -30,10 +61,9 @@ def main() -> None:
         json.loads(path.read_text(encoding="utf-8"))
         for path in (options.kernels, options.comparison)
     )
-    peaks = [p["best"] for p in kernels["probes"] if p["name"] == PEAK]
     tables = {
         "kernels": shares(kernels),
-        "comparison": ratios(comparison, 1e9 * max(peaks)),
+        "comparison": ratios(comparison, Machine.of(kernels)),
         "ragged": ragged(comparison),
     }
     page.renew(PAGE, tables)
@@ -61,13 +91,13 @@ def _share(row: dict[str, Any]) -> str:
     return f"{rate:.0f} of {limit:.0f} {row['unit']} ({level}), {100 * rate / limit:.0f}%"
 
 
-def ratios(data: dict[str, Any], peak: float) -> str:
-    """Every row: ours, and each library's best time as a multiple of it; the machine's `peak`."""
+def ratios(data: dict[str, Any], machine: Machine) -> str:
+    """Every row: ours, and each library's best time as a multiple of it."""
     there = {name: peer["version"] for name, peer in data["peers"].items() if peer["version"]}
     versions = ", ".join(f"{name} {version}" for name, version in there.items())
     load = f"{data['machine']['processor']}, load average {data['machine']['load average']}"
     head = ("row", "recurra", "best of the others", "ratio", "quartiles", "ceiling", *there)
-    lines = [[*_best(row), _ceiling(row, peak), *_each(row, list(there))] for row in data["rows"]]
+    lines = [[*_best(row), _ceiling(row, machine), *_each(row, list(there))] for row in data["rows"]]
     return f"{versions}. {load}.\n\n{page.table(head, lines)}"
 
 
@@ -106,12 +136,12 @@ def _best(row: dict[str, Any]) -> list[str]:
     return [name, ours, best["name"], f"{best['ratio']:.2f}×", f"{low:.2f} – {high:.2f}"]
 
 
-def _ceiling(row: dict[str, Any], peak: float) -> str:
-    """The ratio if ours were only multiply-adds, at the machine's peak: not for one row's reads."""
+def _ceiling(row: dict[str, Any], machine: Machine) -> str:
+    """The ratio if ours took what the machine takes at least: not for one row, which is reads."""
     best = min(_peers(row), key=lambda result: result["ratio"], default=None)
     if best is None or row["B"] == 1:
         return "–"
-    return f"{best['quartiles'][1] * peak / row['flops']:.2f}×"
+    return f"{best['quartiles'][1] / machine.least(row):.2f}×"
 
 
 def _each(row: dict[str, Any], names: list[str]) -> list[str]:

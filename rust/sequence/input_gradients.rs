@@ -32,7 +32,7 @@ pub(super) unsafe fn input_gradients<'a, T: Element, C: Cell<T>>(
         let Some(dx) = dx else { return Ok(()) };
         let rows = i * CHUNK_ROWS..n.min((i + 1) * CHUNK_ROWS);
         let memory = |start: Option<*mut T>| {
-            Memory::new(start, rows.len(), panels, saved.weights.packed.isa.lanes::<T>(), width)
+            Workspace::new(start, rows.len(), panels, saved.weights.packed.isa.lanes::<T>(), width)
         };
         with_workspace(memory(None).0, |start| {
             let memory = memory(Some(start)).1;
@@ -45,7 +45,7 @@ pub(super) unsafe fn input_gradients<'a, T: Element, C: Cell<T>>(
 
 /// A block's memory.
 #[derive(Clone, Copy)]
-struct Memory<T> {
+struct Workspace<T> {
     /// Sums: a row for each step row, or a row for each input where these are few.
     out: *mut T,
     out_row: usize,
@@ -56,7 +56,7 @@ struct Memory<T> {
     weights: *mut T,
 }
 
-impl<T: Element> Memory<T> {
+impl<T: Element> Workspace<T> {
     fn new(
         start: Option<*mut T>, rows: usize, panels: &Panels<T>, lanes: usize, width: usize,
     ) -> (usize, Self) {
@@ -83,7 +83,7 @@ struct Block<'a, T: Element> {
     /// Step rows before the span.
     first: usize,
     dx: View<T>,
-    memory: Memory<T>,
+    memory: Workspace<T>,
 }
 
 impl<T: Element> Kernel<T> for Block<'_, T> {

@@ -97,7 +97,8 @@ def ratios(data: dict[str, Any], machine: Machine) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in there.items())
     load = f"{data['machine']['processor']}, load average {data['machine']['load average']}"
     head = ("row", "recurra", "best of the others", "ratio", "quartiles", "ceiling", *there)
-    lines = [[*_best(row), _ceiling(row, machine), *_each(row, list(there))] for row in data["rows"]]
+    rows = data["rows"]
+    lines = [[*_best(row), _ceiling(row, machine), *_each(row, list(there))] for row in rows]
     return f"{versions}. {load}.\n\n{page.table(head, lines)}"
 
 

@@ -52,7 +52,7 @@ impl Block {
         Some(Self { start, layout })
     }
 
-    /// A kept block that is large enough and less than twice too large.
+    /// A kept block that is large enough and about twice as large at most.
     fn reuse(bytes: usize) -> Option<Self> {
         KEPT.try_with(|kept| kept.try_borrow_mut().ok()?.take(bytes)).ok().flatten()
     }
@@ -237,7 +237,10 @@ mod tests {
             places.sort_unstable();
             places
         };
-        assert_eq!(blocks(), blocks());
+        let first = blocks();
+        // What the allocator got back, if anything, goes to somebody else.
+        let _others: Vec<_> = (1..200).map(|n| Block::allocate(256 * n)).collect();
+        assert_eq!(blocks(), first);
     }
 
     #[test]

@@ -99,8 +99,8 @@ const LEAST: usize = 24;
 /// Parts of the columns are multiples of this: whole panels of every instruction set.
 const COLUMNS: usize = 32;
 
-/// Sums of outer products, split over the rows of the results; and before them so many other tasks,
-/// each run by its number, so that nobody waits between the ones and the others.
+/// Sums of outer products, split over the rows or columns of the results; and before them so many
+/// other tasks, each run by its number, so that nobody waits between the ones and the others.
 ///
 /// # Errors
 /// The first task's; [`crate::Error::Memory`].

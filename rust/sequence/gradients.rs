@@ -1,7 +1,7 @@
 //! The gradients of weights and biases: large products over the step rows of a span at a time,
 //! while the gradients of its gates are in the cache.
 //!
-//! Work is split over the rows of the results, never over the summed index; the sum runs over the
+//! Work is split over the results, never over the summed index; the sum runs over the
 //! spans from the last to the first, within a span over the steps in ascending order, and within a
 //! step over the batch sorted by length, whatever the number of threads.
 

@@ -6,7 +6,7 @@ use crate::buffer::{Parts, with_workspace};
 use crate::cells::Cell;
 use crate::error::Result;
 use crate::kernel::{Blocks, Init, Product, Rows, is_narrow, panel_width};
-use crate::panels::{Columns, Panels};
+use crate::panels::{Columns, Panels, pack_line};
 use crate::sequence::between::Between;
 use crate::sequence::saved::Saved;
 use crate::sequence::space::CHUNK_ROWS;
@@ -122,12 +122,15 @@ impl<T: Element> Block<'_, T> {
         }
     }
 
-    /// The place in `dx` of step row `i` of the block, and the step to the next input.
-    fn line(&self, i: usize) -> (*mut T, isize) {
+    /// Writes step row `i` of the block into `dx`.
+    #[inline(always)]
+    unsafe fn write(&self, i: usize, from: *const T) {
         let (plan, row) = (&self.saved.plan, self.first + self.rows.start + i);
         let s = plan.step_of(row);
         let r = row - plan.offset(s);
-        self.dx.line(plan.rows[r], plan.time(r, s, self.saved.reverse))
+        let t = plan.time(r, s, self.saved.reverse);
+        // SAFETY: as `run` says; the caller vouches for the inputs of one row.
+        unsafe { self.dx.write(plan.rows[r], t, self.width(), from) };
     }
 
     fn start(&self) -> *const T {
@@ -142,7 +145,7 @@ impl<T: Element> Block<'_, T> {
         unsafe {
             self.product(l, self.rows.len(), a, self.panels.start(0), self.panels.count);
             for i in 0..self.rows.len() {
-                write(self.line(i), w.out.add(i * w.out_row), 1, self.width());
+                self.write(i, w.out.add(i * w.out_row));
             }
         }
     }
@@ -161,24 +164,16 @@ impl<T: Element> Block<'_, T> {
             }
             for i in 0..self.width() {
                 let column = self.panels.start(0).add(i);
-                (0..k).for_each(|j| *w.weights.add(i * k + j) = *column.add(j * width));
+                pack_line(column, width as isize, w.weights.add(i * k), k, k);
             }
             let a = Rows { start: w.weights.cast_const(), row: k };
             self.product(l, self.width(), a, w.gates, n.div_ceil(width));
+            // The weights are done with: their memory takes a row.
             for i in 0..n {
-                write(self.line(i), w.out.add(i), w.out_row, self.width());
+                let (from, row) = (w.out.add(i), w.weights);
+                pack_line(from, w.out_row as isize, row, self.width(), self.width());
+                self.write(i, row);
             }
         }
-    }
-}
-
-/// Copies `n` elements that are `from_step` apart.
-#[inline(always)]
-unsafe fn write<T: Element>(
-    (to, step): (*mut T, isize), from: *const T, from_step: usize, n: usize,
-) {
-    for j in 0..n {
-        // SAFETY: the caller vouches for the elements.
-        unsafe { *to.offset(j as isize * step) = *from.add(j * from_step) };
     }
 }

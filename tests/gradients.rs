@@ -3,7 +3,7 @@
 mod cases;
 
 use cases::{CELLS, Case};
-use ndarray::{Array2, Zip};
+use ndarray::{Array2, Array3, Zip};
 use recurra::{CellKind, Error, GradientOutputs, Gradients, Memory, Outputs, StateGradients};
 
 const STEP: f64 = 2e-4;
@@ -88,6 +88,40 @@ fn absent_incoming_gradients_are_zeros() {
         for (name, _) in ARGUMENTS {
             assert!(claimed(name, &g).into_iter().flatten().all(|&d| d == 0.0), "{name}");
         }
+    }
+}
+
+/// The inputs come again where no copy was kept, and only there.
+#[test]
+fn inputs_are_those_that_forward_read() {
+    for cell in 0..CELLS.len() {
+        let mut case = Case::<f32>::new(cell, [4, 4, 3, 5], false);
+        for (memory, other) in [(Memory::Keep, Memory::Low), (Memory::Low, Memory::Keep)] {
+            case.memory = memory;
+            let saved = case.weights().forward(&case.sequence(1)).unwrap().saved.unwrap();
+            case.memory = other;
+            let text = saved.backward(&case.upstream(), Some(1)).unwrap_err().to_string();
+            let expected =
+                if memory == Memory::Keep { "expected None" } else { "expected an array" };
+            assert!(text.contains(&format!("backward: x: {expected}, since")), "{text}");
+        }
+        case.memory = Memory::Low;
+        let saved = case.weights().forward(&case.sequence(1)).unwrap().saved.unwrap();
+        // Other strides, the same numbers.
+        let by_features = case.x.clone().reversed_axes().as_standard_layout().into_owned();
+        let upstream = StateGradients { x: Some(by_features.t()), ..case.upstream() };
+        let (expected, got) = (case.upstream(), upstream);
+        let [expected, got] = [expected, got].map(|g| saved.backward(&g, Some(1)).unwrap());
+        assert_eq!(expected.dw_ih, got.dw_ih);
+        let mut changed = case.x.clone();
+        let row = case.lengths.iter().position(|&length| length > 1).unwrap();
+        changed[[row, 1, 2]] += 1.0;
+        let upstream = StateGradients { x: Some(changed.view()), ..case.upstream() };
+        let text = saved.backward(&upstream, Some(1)).unwrap_err().to_string();
+        assert!(text.ends_with(&format!("got other numbers in row {row}")), "{text}");
+        case.x = Array3::zeros((4, 4, 2));
+        let text = saved.backward(&case.upstream(), Some(1)).unwrap_err().to_string();
+        assert!(text.ends_with("x: expected shape (B, T, I) = (4, 4, 3), got (4, 4, 2)"), "{text}");
     }
 }
 

@@ -78,7 +78,7 @@ def test_what_is_kept(variant: Variant, dtype: type, lengths: list[int] | None) 
 @every_variant
 @pytest.mark.parametrize("B", [1, 40])
 def test_what_is_kept_with_low_memory(variant: Variant, B: int) -> None:
-    """The inputs, and every eighth step's state at most."""
+    """Every eighth step's state at most, and none of the inputs."""
     T, I, H = 800, 12, 12
     arguments = draw(variant, np.random.default_rng(1), B=B, T=T, I=I, H=H)
     keep, low = (
@@ -86,8 +86,8 @@ def test_what_is_kept_with_low_memory(variant: Variant, B: int) -> None:
         for memory in ("keep", "low")
     )
     state = arguments["h0"].shape[1] + (H if variant.cell == "lstm" else 0)
-    assert 8 * B * T * I < low <= 8 * B * (T * I + (T // 8) * state)
-    assert keep / low > (1.7 if variant.cell == "rnn" else 4.5)
+    assert 8 * B * state <= low <= 8 * B * (T // 8) * state
+    assert keep / low > (16 if variant.cell == "rnn" else 24)
 
 
 def test_ragged_checkpoints_are_of_the_rows_that_have_the_step() -> None:
@@ -96,7 +96,7 @@ def test_ragged_checkpoints_are_of_the_rows_that_have_the_step() -> None:
     saved = functional.gru_forward(
         x, np.ones((9, 1)), np.ones((9, 3)), lengths=lengths, memory="low"
     ).saved
-    assert saved.nbytes <= 8 * (lengths.sum() + (500 + 8) * 3)
+    assert saved.nbytes <= 8 * (500 + 8) * 3
 
 
 PEAK = """
@@ -114,12 +114,12 @@ print(field("VmHWM") - before - y)
 
 @needs_statm
 @pytest.mark.parametrize(("cell", "gates"), [("gru", 3), ("lstm", 4)])
-def test_low_memory_takes_a_third_of_a_training_step(cell: str, gates: int) -> None:
+def test_low_memory_takes_a_tenth_of_a_training_step(cell: str, gates: int) -> None:
     """All that forward and backward take beside what goes in and comes out."""
     codes = [PEAK.format(cell=cell, gates=gates, memory=memory) for memory in ("keep", "low")]
     keep, low = (int(python(code)[0]) for code in codes)
-    assert low > 16 * 2048 * 64 * 8
-    assert keep / low > 3
+    assert low > 0
+    assert keep / low > 10
 
 
 SAVES = """
@@ -235,7 +235,7 @@ out = forward()
 {cell}_forward(x[:1, :1], w_ih, w_hh)
 for call in (forward, backward, step):
     refused = done = 0
-    for more in range(0, 28 << 20, 1 << 19):
+    for more in range(0, 28 << 20, 1 << 18):
         limit(more)
         try:
             call()

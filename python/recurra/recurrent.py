@@ -29,10 +29,10 @@ reverse. `dropout` in [0, 1) is the part of `y`'s elements that is dropped betwe
 the module is in training mode; the others grow by 1 / (1 - dropout). With one layer it is refused.
 `batch_first` can only be True.
 
-`memory="low"` keeps less for backward and computes it again, for the same gradients: see
-`recurra.functional`. It says nothing about calls without gradients, which keep nothing. Sequences
-too long even for that are trained on in windows: call with the state of the window before,
-`detach()`ed, which ends the gradient there.
+`memory="low"` keeps less for backward and computes it again, for the same gradients, provided that
+the inputs do not change in between: see `recurra.functional`. It says nothing about calls without
+gradients, which keep nothing. Sequences too long even for that are trained on in windows: call with
+the state of the window before, `detach()`ed, which ends the gradient there.
 
 All start evenly spread within 1 / sqrt(H), from `recurra.random`.
 """

@@ -2,6 +2,7 @@
 
 use ndarray::{Ix2, Ix3};
 use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::arrays::{Name, class, empty, flag, optional, threads, view, view_mut};
@@ -11,7 +12,13 @@ use crate::{GradientOutputs, StateGradients};
 
 /// What a forward call keeps for backward; immutable.
 #[pyclass(frozen, module = "recurra._core")]
-pub(super) struct Saved(pub(super) Either<crate::Saved<f32>, crate::Saved<f64>>);
+pub(super) struct Saved {
+    pub(super) held: EitherSaved,
+    /// The caller's array of inputs, where forward kept little.
+    pub(super) x: Option<Py<PyAny>>,
+}
+
+pub(super) type EitherSaved = Either<crate::Saved<f32>, crate::Saved<f64>>;
 
 /// `dx, dw_ih, dw_hh, db_ih, db_hh, dw_hr, dh0, dc0`
 type GradientTuple<'py> = (
@@ -25,21 +32,31 @@ type GradientTuple<'py> = (
     Option<Object<'py>>,
 );
 
+/// The arrays that come in.
+struct Given<'a, 'py> {
+    x: Option<&'a Object<'py>>,
+    dy: Option<&'a Object<'py>>,
+    dh_n: Option<&'a Object<'py>>,
+    dc_n: Option<&'a Object<'py>>,
+}
+
 fn run_backward<'py, T: Held>(
-    py: Python<'py>, saved: &crate::Saved<T>, dy: Option<&Object<'py>>, dh_n: Option<&Object<'py>>,
-    dc_n: Option<&Object<'py>>, need_dx: bool, n_threads: Option<usize>,
+    py: Python<'py>, saved: &crate::Saved<T>, given: Given<'_, 'py>, need_dx: bool,
+    n_threads: Option<usize>,
 ) -> PyResult<GradientTuple<'py>> {
     let kind = saved.kind();
     let operation = kind.operation(Function::Backward);
     let name = |argument| Name { operation, argument };
     let (projected, like) = (saved.dims().2.projected, "saved has");
-    let dy = optional::<T, Ix3>(dy, name("dy"), &letters(projected, "B, T"), like)?;
-    let dh_n = optional::<T, Ix2>(dh_n, name("dh_n"), &letters(projected, "B"), like)?;
-    let dc_n = optional::<T, Ix2>(dc_n, name("dc_n"), "(B, H)", like)?;
+    let x = optional::<T, Ix3>(given.x, name("x"), "(B, T, I)", like)?;
+    let dy = optional::<T, Ix3>(given.dy, name("dy"), &letters(projected, "B, T"), like)?;
+    let dh_n = optional::<T, Ix2>(given.dh_n, name("dh_n"), &letters(projected, "B"), like)?;
+    let dc_n = optional::<T, Ix2>(given.dc_n, name("dc_n"), "(B, H)", like)?;
     let upstream = StateGradients {
         dy: dy.as_ref().map(view),
         dh_n: dh_n.as_ref().map(view),
         dc_n: dc_n.as_ref().map(view),
+        x: x.as_ref().map(view),
     };
     let (rows, steps, sizes) = saved.dims();
     let gates = kind.gates() * sizes.hidden;
@@ -100,15 +117,16 @@ fn backward<'py>(
     let name = |argument| Name { operation: kind.operation(Function::Backward), argument };
     let need_dx = flag(input_gradient, name("input_gradient"))?;
     let n_threads = threads(n_threads, name("n_threads"))?;
-    match &held.get().0 {
-        Either::Single(s) => run_backward(py, s, dy, dh_n, dc_n, need_dx, n_threads),
-        Either::Double(s) => run_backward(py, s, dy, dh_n, dc_n, need_dx, n_threads),
+    let given = Given { x: held.get().x.as_ref().map(|x| x.bind(py)), dy, dh_n, dc_n };
+    match &held.get().held {
+        Either::Single(s) => run_backward(py, s, given, need_dx, n_threads),
+        Either::Double(s) => run_backward(py, s, given, need_dx, n_threads),
     }
 }
 
 impl Saved {
     fn kind(&self) -> CellKind {
-        match &self.0 {
+        match &self.held {
             Either::Single(saved) => saved.kind(),
             Either::Double(saved) => saved.kind(),
         }
@@ -117,10 +135,15 @@ impl Saved {
 
 #[pymethods]
 impl Saved {
-    /// Bytes held for backward, without the weights.
+    /// Lets Python see the array that is held on to.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.x)
+    }
+
+    /// Bytes held for backward, without the weights and the caller's inputs.
     #[getter]
     fn nbytes(&self) -> usize {
-        match &self.0 {
+        match &self.held {
             Either::Single(saved) => saved.bytes(),
             Either::Double(saved) => saved.bytes(),
         }

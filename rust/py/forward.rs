@@ -9,7 +9,7 @@ use super::arrays::{
     Name, Number, Precision, array, class, empty, flag, integers, optional, precision, required,
     threads, view, view_mut,
 };
-use super::backward::Saved;
+use super::backward::{EitherSaved, Saved};
 use crate::sequence::{CellKind, Function};
 use crate::shape;
 use crate::{Memory, Outputs, Parameters, Sequence};
@@ -52,15 +52,15 @@ pub(super) struct Weights(Either<crate::Weights<f32>, crate::Weights<f64>>);
 /// A number type and the variants that hold it.
 pub(super) trait Held: Number {
     fn weights(held: crate::Weights<Self>) -> Weights;
-    fn saved(held: crate::Saved<Self>) -> Saved;
+    fn saved(held: crate::Saved<Self>) -> EitherSaved;
 }
 
 impl Held for f32 {
     fn weights(held: crate::Weights<Self>) -> Weights {
         Weights(Either::Single(held))
     }
-    fn saved(held: crate::Saved<Self>) -> Saved {
-        Saved(Either::Single(held))
+    fn saved(held: crate::Saved<Self>) -> EitherSaved {
+        Either::Single(held)
     }
 }
 
@@ -68,8 +68,8 @@ impl Held for f64 {
     fn weights(held: crate::Weights<Self>) -> Weights {
         Weights(Either::Double(held))
     }
-    fn saved(held: crate::Saved<Self>) -> Saved {
-        Saved(Either::Double(held))
+    fn saved(held: crate::Saved<Self>) -> EitherSaved {
+        Either::Double(held)
     }
 }
 
@@ -171,7 +171,9 @@ fn run_forward<'py, T: Held>(
     let outputs =
         Outputs { y: Some(view_mut(&y)), h_n: view_mut(&h_n), c_n: c_n.as_ref().map(view_mut) };
     let saved = py.detach(|| weights.forward_into(&sequence, outputs))?;
-    Ok((y.into_any(), h_n.into_any(), c_n.map(Bound::into_any), saved.map(T::saved)))
+    let again = (call.options.memory == Memory::Low).then(|| x.into_any().unbind());
+    let saved = saved.map(|held| Saved { held: T::saved(held), x: again });
+    Ok((y.into_any(), h_n.into_any(), c_n.map(Bound::into_any), saved))
 }
 
 pub(super) fn cell_state<'py, T: Number>(

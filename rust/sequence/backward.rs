@@ -17,6 +17,7 @@ use crate::sequence::gradients::Totals;
 use crate::sequence::input_gradients::input_gradients;
 use crate::sequence::saved::{Checkpoints, Histories, Memory, Places, Saved};
 use crate::sequence::sharing::{ROWS_TOGETHER, Rounds, part_count, team_size};
+use crate::sequence::time_loop::Inputs;
 use crate::sequence::weights::{Function, Transposed, transposed};
 use crate::sequence::{WithCell, with_cell};
 use crate::shape;
@@ -24,7 +25,7 @@ use crate::simd::Element;
 use crate::team::{self, Member};
 use crate::view::View;
 
-/// The gradients that come in; absent ones are zero.
+/// The gradients that come in; absent ones are zero. And the inputs, where they were not kept.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StateGradients<'a, T> {
     /// `(B, T, H)`, or `(B, T, P)`; not read past a row's length.
@@ -33,6 +34,8 @@ pub struct StateGradients<'a, T> {
     pub dh_n: Option<ArrayView2<'a, T>>,
     /// `(B, H)`, LSTM only
     pub dc_n: Option<ArrayView2<'a, T>>,
+    /// `(B, T, I)`: the inputs that forward had, where it kept little; refused otherwise.
+    pub x: Option<ArrayView3<'a, T>>,
 }
 
 /// Where a backward call writes; all of it is written.
@@ -81,7 +84,8 @@ impl<T: Element> Saved<T> {
     /// The gradients of `sum(dy * y) + sum(dh_n * h_n) + sum(dc_n * c_n)`.
     ///
     /// # Errors
-    /// [`crate::Error::Argument`] for shapes that do not fit, [`crate::Error::Memory`].
+    /// [`crate::Error::Argument`] for shapes that do not fit and for inputs that are not those that
+    /// forward had, [`crate::Error::Memory`].
     pub fn backward(
         &self, upstream: &StateGradients<'_, T>, threads: Option<usize>,
     ) -> Result<Gradients<T>> {
@@ -132,11 +136,35 @@ impl<T: Element> Saved<T> {
             shape::equal(operation, "dy", letters, &[rows, steps, sizes.output], dy.shape())?;
         }
         outputs.check(operation, self)?;
+        self.check_inputs(operation, upstream.x.as_ref())?;
         let step = kind.gates() * sizes.hidden * (sizes.input + sizes.output);
         let work = step.saturating_mul(self.plan.step_rows()).saturating_mul(2);
         let threads = parallel::threads_for(operation, threads, work)?;
         let run = Backward { saved: self, upstream, outputs, threads, operation };
         with_cell(kind, sizes.projected, run)
+    }
+}
+
+impl<T: Element> Saved<T> {
+    /// Inputs are given where none were kept, and are what they were.
+    fn check_inputs(&self, operation: &'static str, x: Option<&ArrayView3<'_, T>>) -> Result<()> {
+        let forward = self.kind().operation(Function::Forward);
+        let refuse = |expected, got: &str| Err(shape::refuse(operation, "x", expected, got));
+        match (&self.checksums, x) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => refuse(format!("None, since {forward} kept a copy"), "an array"),
+            (Some(_), None) => refuse(format!("an array, since {forward} kept no copy"), "None"),
+            (Some(checksums), Some(x)) => {
+                let (rows, steps, sizes) = self.dims();
+                let expected = [rows, steps, sizes.input];
+                shape::equal(operation, "x", "(B, T, I)", &expected, x.shape())?;
+                let changed = checksums.changed(x, &self.plan);
+                changed.map_or(Ok(()), |row| {
+                    let expected = format!("no change since {forward}, which kept no copy");
+                    refuse(expected, &format!("other numbers in row {row}"))
+                })
+            }
+        }
     }
 }
 
@@ -193,7 +221,7 @@ impl<T: Element> WithCell<T> for Backward<'_, '_, '_, T> {
             let steps = Steps { cell, saved, number, window: &window, threads: self.threads };
             // SAFETY: the later span left its gradients, and nobody else works on them.
             unsafe { between.take_over(saved, span) };
-            steps.again()?;
+            steps.again(self.upstream.x.as_ref())?;
             steps.backward(transposed, &arrays)?;
             // SAFETY: the gradients of the span's gates are complete, and `dx` was checked.
             let dx = unsafe {
@@ -240,22 +268,20 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
             Memory::Keep => (&saved.history, 0),
             Memory::Low => (self.window, saved.plan.offset(self.span().start)),
         };
-        let (x, rows) = (saved.history.x.ptr(), saved.plan.rows.len());
-        Places::saved::<C>(x, history, first, rows, sizes)
+        Places::saved::<C>(history, first, saved.plan.rows.len(), sizes)
     }
 
-    /// Runs forward again where little was kept: the same sums, so the same bits.
-    fn again(&self) -> Result<()> {
+    /// Runs forward again where little was kept, and `x` was given: the same sums, so the same bits.
+    fn again(&self, x: Option<&ArrayView3<'_, T>>) -> Result<()> {
         let (saved, places, steps) = (self.saved, self.places(), self.span());
-        if saved.memory == Memory::Keep {
-            return Ok(());
-        }
+        let Some(x) = x else { return Ok(()) };
+        let inputs = Inputs { x: View::of3(x), reverse: saved.reverse };
         let (plan, packed) = (&saved.plan, &*saved.weights.packed);
         let checkpoints = Checkpoints { history: &saved.history, plan };
         // SAFETY: forward wrote the checkpoint; nobody else has the window.
         unsafe { checkpoints.read(self.number, &(0..plan.rows.len()), &places) };
-        let arrays = None;
-        forward::Steps { cell: self.cell, packed, plan, arrays, places, steps }.run(self.threads)
+        let (cell, arrays) = (self.cell, None);
+        forward::Steps { cell, packed, plan, inputs, arrays, places, steps }.run(self.threads)
     }
 
     fn backward(&self, transposed: &Transposed<T>, arrays: &Arrays<'_, T>) -> Result<()> {

@@ -13,11 +13,12 @@ use crate::cells::Cell;
 use crate::chunks::zeros;
 use crate::error::{Error, Result};
 use crate::parallel;
+use crate::sequence::checksums::Checksums;
 use crate::sequence::plan::Plan;
 use crate::sequence::saved::{Checkpoints, Histories, Memory, Places, Saved};
 use crate::sequence::sharing::{Rounds, part_count, rows_together, team_size};
 use crate::sequence::space::{CHUNK_ROWS, Layout};
-use crate::sequence::time_loop::{Arrays, Run};
+use crate::sequence::time_loop::{Arrays, Inputs, Run};
 use crate::sequence::weights::{Function, Packed, Weights, transposed};
 use crate::sequence::{WithCell, with_cell};
 use crate::shape::{self, Sizes};
@@ -210,32 +211,29 @@ impl<T: Element> WithCell<T> for Forward<'_, '_, '_, T> {
             false => None,
         };
         let low = history.as_ref().filter(|_| q.memory == Memory::Low);
+        let checksums = low.map(|_| Checksums::of(&q.x, &self.plan)).transpose()?;
+        let inputs = Inputs { x: View::of3(&q.x), reverse: q.reverse };
         let arrays = Arrays {
-            x: View::of3(&q.x),
             h0: q.h0.as_ref().map(View::of2),
             c0: q.c0.as_ref().map(View::of2),
             y: self.outputs.y.as_mut().map(View::of_mut3),
             h_n: View::of_mut2(&mut self.outputs.h_n),
             c_n: self.outputs.c_n.as_mut().map(View::of_mut2),
             steps: q.x.dim().1,
-            reverse: q.reverse,
             checkpoints: low.map(|history| Checkpoints { history, plan: &self.plan }),
         };
         let (plan, rows) = (&self.plan, self.plan.rows.len());
         let places = |start: Option<*mut T>| {
             let mut parts = start.map_or_else(Parts::measure, Parts::of);
-            let x = history.as_ref().map(|history| history.x.ptr());
-            let places = match (&history, x, q.memory) {
-                (Some(history), Some(x), Memory::Keep) => {
-                    Places::saved::<C>(x, history, 0, rows, sizes)
-                }
-                _ => Places::passing::<C>(&mut parts, x, rows, sizes),
+            let places = match (&history, q.memory) {
+                (Some(history), Memory::Keep) => Places::saved::<C>(history, 0, rows, sizes),
+                _ => Places::passing::<C>(&mut parts, rows, sizes),
             };
             (parts.used(), places)
         };
         with_workspace(places(None).0, |start| {
             let (arrays, places, end) = (Some(&arrays), places(Some(start)).1, plan.steps());
-            let all = Steps { cell, packed, plan, arrays, places, steps: 0..end };
+            let all = Steps { cell, packed, plan, inputs, arrays, places, steps: 0..end };
             all.run(self.threads)
         })??;
         let steps = arrays.steps;
@@ -245,6 +243,7 @@ impl<T: Element> WithCell<T> for Forward<'_, '_, '_, T> {
             steps,
             reverse: q.reverse,
             memory: q.memory,
+            checksums,
             history,
         }))
     }
@@ -255,6 +254,7 @@ pub(super) struct Steps<'a, T: Element, C> {
     pub cell: C,
     pub packed: &'a Packed<T>,
     pub plan: &'a Plan,
+    pub inputs: Inputs<T>,
     pub arrays: Option<&'a Arrays<'a, T>>,
     pub places: Places<T>,
     pub steps: Range<usize>,
@@ -303,8 +303,9 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
         &self, part: Part, end: usize, layout: Layout<T>, member: &Member<'_>,
         board: Option<&Board>,
     ) {
-        let Self { cell, packed, plan, arrays, places, .. } = *self;
-        let run = Run { cell, packed, plan, part, end, arrays, places, layout, member, board };
+        let Self { cell, packed, plan, inputs, arrays, places, .. } = *self;
+        let run =
+            Run { cell, packed, plan, part, end, inputs, arrays, places, layout, member, board };
         T::dispatch(packed.isa, run);
     }
 }

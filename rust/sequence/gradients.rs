@@ -77,7 +77,7 @@ impl<'a, T: Element> Totals<'a, T> {
             }
         };
         let (index, states) = (&self.rows[..plan.rows_of(span)], &self.states[..]);
-        let x = rows(&saved.history.x, sizes.input, first, index);
+        let x = rows(&history.x, sizes.input, skip, index);
         let before =
             Gathered { row: sizes.h_row::<T>(), ..rows(&history.h, sizes.output, 0, states) };
         let auxiliary = rows(&history.auxiliary, h, skip, index);

@@ -36,7 +36,8 @@ impl Layer {
         let (threads, save) = (Some(1), true);
         let q = Sequence { lengths, save, memory, threads, ..Sequence::new(self.x.view()) };
         let out = weights.forward(&q).unwrap();
-        let upstream = StateGradients { dy: Some(out.y.view()), ..StateGradients::default() };
+        let x = (memory == Memory::Low).then(|| self.x.view());
+        let upstream = StateGradients { dy: Some(out.y.view()), x, ..StateGradients::default() };
         let g = out.saved.unwrap().backward(&upstream, threads).unwrap();
         let passing =
             weights.forward(&Sequence { save: false, memory: Memory::Keep, ..q }).unwrap();

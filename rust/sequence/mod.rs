@@ -3,6 +3,7 @@
 mod backward;
 mod between;
 mod bptt;
+mod checksums;
 mod epilogue;
 mod forward;
 mod gradients;

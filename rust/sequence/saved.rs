@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::buffer::{Buffer, Parts, size};
 use crate::cells::Cell;
 use crate::error::{Error, Result};
+use crate::sequence::checksums::Checksums;
 use crate::sequence::plan::Plan;
 use crate::sequence::weights::Weights;
 use crate::shape::{self, Sizes};
@@ -18,8 +19,8 @@ pub enum Memory {
     /// The inputs, the states and the gates of all steps: the fastest.
     #[default]
     Keep,
-    /// The inputs, and the states of a few steps; backward runs the steps between them again. That
-    /// takes as long as forward does, and an LSTM with `I = H` keeps a sixth.
+    /// The states of a few steps; backward reads the caller's inputs once more and runs the steps
+    /// between them again. That takes as long as forward does.
     Low,
 }
 
@@ -38,13 +39,16 @@ impl Memory {
 
 /// What one forward call kept: an immutable private copy, for any number of backward calls.
 ///
-/// Changing `x` or the weights after forward changes nothing here.
+/// Changing the weights after forward changes nothing here, nor does changing `x`, unless it was
+/// told to keep little: then backward is given `x` again and refuses another one.
 pub struct Saved<T: Element> {
     pub(super) weights: Weights<T>,
     pub(super) plan: Plan,
     pub(super) steps: usize,
     pub(super) reverse: bool,
     pub(super) memory: Memory,
+    /// Of the inputs that are not kept; absent where they are.
+    pub(super) checksums: Option<Checksums>,
     pub(super) history: Histories<T>,
 }
 
@@ -93,21 +97,21 @@ impl<T: Element> Histories<T> {
     /// For what forward keeps.
     pub fn whole<C: Cell<T>>(plan: &Plan, sizes: Sizes, memory: Memory) -> Result<Self> {
         let rows = plan.step_rows();
-        let (states, gates) = match memory {
-            Memory::Keep => (rows + plan.rows.len(), rows),
-            Memory::Low => (plan.checkpoint(plan.spans.len()), 0),
+        let rows = match memory {
+            Memory::Keep => [rows, rows + plan.rows.len(), rows],
+            Memory::Low => [0, plan.checkpoint(plan.spans.len()), 0],
         };
-        Self::new::<C>([rows, states, gates], sizes, "what backward needs")
+        Self::new::<C>(rows, sizes, "what backward needs")
     }
 
     /// For what backward computes again of one span: nothing where all was kept.
     pub fn window<C: Cell<T>>(plan: &Plan, sizes: Sizes, memory: Memory) -> Result<Self> {
         let rows = plan.window_rows();
-        let (states, gates) = match memory {
-            Memory::Keep => (0, 0),
-            Memory::Low => (rows + plan.rows.len(), rows),
+        let rows = match memory {
+            Memory::Keep => [0; 3],
+            Memory::Low => [rows, rows + plan.rows.len(), rows],
         };
-        Self::new::<C>([0, states, gates], sizes, "a span of what backward needs")
+        Self::new::<C>(rows, sizes, "a span of what backward needs")
     }
 
     fn new<C: Cell<T>>(
@@ -138,7 +142,7 @@ pub(super) fn has_auxiliary<T: Element, C: Cell<T>>() -> bool {
 }
 
 /// The states before each span, for the rows that have its first step: where backward starts from
-/// if nothing but the inputs was kept beside.
+/// if nothing was kept beside.
 ///
 /// Keeping every `h` as well, so that the gates of many steps are one large product instead of a
 /// time loop, kept twice as much and was faster for a batch of one row only.
@@ -211,14 +215,14 @@ impl<T: Element> Places<T> {
     /// Inside histories, in which the step row `first` is the first: not zero where they are a
     /// window.
     pub fn saved<C: Cell<T>>(
-        x: *mut T, history: &Histories<T>, first: usize, rows: usize, sizes: Sizes,
+        history: &Histories<T>, first: usize, rows: usize, sizes: Sizes,
     ) -> Self {
         let at = |buffer: &Buffer<T>, width: usize| {
             buffer.ptr().wrapping_sub(if buffer.len() > 0 { first * width } else { 0 })
         };
         let kept_width = C::KEPT * sizes.hidden;
         Self {
-            x: Some(x),
+            x: Some(at(&history.x, sizes.input)),
             h: at(&history.h, sizes.h_row::<T>()),
             c: at(&history.c, sizes.hidden),
             kept: at(&history.kept, kept_width),
@@ -231,14 +235,12 @@ impl<T: Element> Places<T> {
     }
 
     /// In a workspace: only what the next step needs.
-    pub fn passing<C: Cell<T>>(
-        parts: &mut Parts<T>, x: Option<*mut T>, rows: usize, sizes: Sizes,
-    ) -> Self {
+    pub fn passing<C: Cell<T>>(parts: &mut Parts<T>, rows: usize, sizes: Sizes) -> Self {
         let reread = C::FORWARD.iter().any(|stage| !stage.reads_kept.is_empty());
         let kept_width = if reread { C::KEPT * sizes.hidden } else { 0 };
         let when = |needed: bool| if needed { rows.saturating_mul(sizes.hidden) } else { 0 };
         Self {
-            x,
+            x: None,
             h: parts.take(rows.saturating_mul(2 * sizes.h_row::<T>())),
             c: parts.take(when(C::CELL_STATE)),
             kept: parts.take(rows.saturating_mul(kept_width)),

@@ -15,16 +15,21 @@ use crate::simd::{Element, Kernel, Lanes};
 use crate::team::Member;
 use crate::view::View;
 
-/// The caller's arrays.
-pub(super) struct Arrays<'a, T> {
+/// The caller's inputs.
+#[derive(Clone, Copy)]
+pub(super) struct Inputs<T> {
     pub x: View<T>,
+    pub reverse: bool,
+}
+
+/// The caller's other arrays.
+pub(super) struct Arrays<'a, T> {
     pub h0: Option<View<T>>,
     pub c0: Option<View<T>>,
     pub y: Option<View<T>>,
     pub h_n: View<T>,
     pub c_n: Option<View<T>>,
     pub steps: usize,
-    pub reverse: bool,
     pub checkpoints: Option<Checkpoints<'a, T>>,
 }
 
@@ -39,7 +44,8 @@ pub(super) struct Run<'a, T: Element, C> {
     pub part: Part,
     /// Where to stop.
     pub end: usize,
-    /// Absent where steps run again: the inputs and the first states are in their places.
+    pub inputs: Inputs<T>,
+    /// Absent where steps run again: the first states are in their places.
     pub arrays: Option<&'a Arrays<'a, T>>,
     pub places: Places<T>,
     pub layout: Layout<T>,
@@ -173,26 +179,20 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
     #[inline(always)]
     unsafe fn gather(&self, rows: &Range<usize>, steps: Range<usize>) -> usize {
         let (plan, i, x_row) = (self.plan, self.packed.sizes.input, self.layout.x_row);
+        let Inputs { x, reverse } = self.inputs;
         let mut n = 0;
         for s in steps {
             let count = plan.count_in(rows, s);
-            let kept = self.places.x(plan, s).map(|x| x.wrapping_add(rows.start * i));
+            let kept = self.places.x(plan, s).filter(|_| self.member.is_first());
             // SAFETY: as `run` says; a chunk has as many rows as the layout has room for.
             unsafe {
                 let to = self.layout.x.add(n * x_row);
-                match (self.arrays, kept) {
-                    (Some(a), kept) => {
-                        for k in 0..count {
-                            let r = rows.start + k;
-                            let t = plan.time(r, s, a.reverse);
-                            a.x.read(plan.rows[r], t, i, to.add(k * x_row));
-                        }
-                        if let Some(kept) = kept.filter(|_| self.member.is_first()) {
-                            copy_rows(count, i, (to, x_row), (kept, i));
-                        }
-                    }
-                    (None, Some(kept)) => copy_rows(count, i, (kept, i), (to, x_row)),
-                    (None, None) => unreachable!("steps run again without their inputs"),
+                for k in 0..count {
+                    let r = rows.start + k;
+                    x.read(plan.rows[r], plan.time(r, s, reverse), i, to.add(k * x_row));
+                }
+                if let Some(kept) = kept {
+                    copy_rows(count, i, (to, x_row), (kept.add(rows.start * i), i));
                 }
             }
             n += count;
@@ -349,7 +349,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                 for r in rows(s) {
                     y.write(
                         plan.rows[r],
-                        plan.time(r, s, a.reverse),
+                        plan.time(r, s, self.inputs.reverse),
                         sizes.output,
                         h.add(r * sizes.h_row::<T>()),
                     );

@@ -103,6 +103,7 @@ impl<T: Element> Case<T> {
             dy: Some(self.dy.view()),
             dh_n: Some(self.dh_n.view()),
             dc_n: self.dc_n.as_ref().map(|c| c.view()),
+            x: (self.memory == Memory::Low).then(|| self.x.view()),
         }
     }
 }

@@ -10,12 +10,12 @@ functions in plain NumPy.
 
 What forward keeps for backward grows with the length of the sequences. `memory="keep"` keeps the
 inputs, states and gates of every step: for an LSTM `I + 6*H` numbers a row and step, for a GRU
-`I + 5*H`, for an RNN `I + H`. `memory="low"` keeps the `I` inputs and, every eighth step or less
-often, the state: with `I = H` a sixth of the whole for an LSTM or GRU, half for an RNN. Backward
-then runs the steps in between again, some at a time. A training step takes about a quarter to a
-third longer, with 2 to 8 rows up to 1.7 times as long, and no bit of any gradient changes.
-`saved.nbytes` says what is kept. Without `save` there is nothing to keep little of: `memory="low"`
-is refused then.
+`I + 5*H`, for an RNN `I + H`. `memory="low"` keeps the state of every eighth step or less often and
+holds on to the array `x` itself, of which it makes no copy. Backward then runs the steps in between
+again, some at a time. A training step takes about a quarter to a third longer, with 2 to 8 rows up
+to 1.7 times as long, and no bit of any gradient changes. `x` must not change meanwhile: backward
+compares checksums and refuses it if it did. `saved.nbytes` says what is kept, without that `x`.
+Without `save` there is nothing to keep little of: `memory="low"` is refused then.
 
 Sequences that are too long even for that, or never end, are trained on in windows: each call gets
 the last state of the one before and ends its gradient there (truncated backpropagation through

@@ -7,9 +7,10 @@
 //!
 //! Nobody is waited for who may not come: threads that are busy elsewhere or asleep when the work
 //! starts are left out of the team, and a caller that finds nobody works alone. So teams of several
-//! callers cannot wait for each other in a circle. Long work is cut into *rounds*, and who came
-//! during one is a member from the next on: a sleeping thread is not waited for, and would otherwise
-//! never help a caller who pauses between calls. How many came, and when, changes no bit of a result.
+//! callers cannot wait for each other in a circle. Work is cut into *rounds*, and who came during one
+//! is a member from the next on: a sleeping thread is not waited for, and would otherwise never help
+//! a caller who pauses between calls. When all have come they take the rounds that are left as one.
+//! How many came, and when, changes no bit of a result.
 
 use std::cell::Cell;
 use std::hint::spin_loop;
@@ -32,11 +33,13 @@ const PATIENCE: Duration = Duration::from_micros(50);
 struct Line(AtomicUsize);
 
 /// Who came, and how far each of them is.
-#[derive(Default)]
 struct Team {
+    /// The most that can be members.
+    largest: usize,
+    rounds: usize,
     /// Helpers that came.
     came: Line,
-    /// The round under way and its members: see `announced`.
+    /// The first of the rounds under way and the number of their members: see `announced`.
     round: Line,
     /// Meetings before that round.
     before: Line,
@@ -53,6 +56,16 @@ fn announced(round: usize, size: usize) -> usize {
 }
 
 impl Team {
+    fn new(largest: usize, rounds: usize) -> Self {
+        let ([came, round, before], reached) = Default::default();
+        Self { largest, rounds, came, round, before, reached }
+    }
+
+    /// What a team of `size` does from round `first` on: that one, or all if nobody is missing.
+    fn turn(&self, first: usize, size: usize) -> Range<usize> {
+        first..if size == self.largest { self.rounds } else { first + 1 }
+    }
+
     /// The member `index` of a round of `size`.
     fn member(&self, index: usize, size: usize) -> Member<'_> {
         let meetings = Cell::new(self.before.0.load(Ordering::Acquire));
@@ -60,7 +73,7 @@ impl Team {
     }
 
     /// What a helper does: the rounds of which it is a member.
-    fn help(&self, rounds: usize, work: &impl Fn(&Member<'_>, usize)) {
+    fn help(&self, work: &impl Fn(&Member<'_>, Range<usize>)) {
         let index = self.came.0.fetch_add(1, Ordering::AcqRel) + 1;
         let mut seen = 0;
         loop {
@@ -69,11 +82,13 @@ impl Team {
             if seen == OVER || index >= LARGEST {
                 return;
             }
-            let (round, size) = (seen / (LARGEST + 1) - 1, seen % (LARGEST + 1));
+            let (first, size) = (seen / (LARGEST + 1) - 1, seen % (LARGEST + 1));
+            let turn = self.turn(first, size);
+            let end = turn.end;
             if index < size {
-                self.member(index, size).take(round, rounds, work);
+                self.member(index, size).take(turn, work);
             }
-            if round + 1 == rounds {
+            if end == self.rounds {
                 return; // also who is not in it: others may have work for this thread
             }
         }
@@ -81,17 +96,19 @@ impl Team {
 
     /// What the caller does: all rounds, with those who came before each. Only who is awake is
     /// waited for.
-    fn lead(&self, awake: usize, rounds: usize, work: &impl Fn(&Member<'_>, usize)) {
+    fn lead(&self, awake: usize, work: &impl Fn(&Member<'_>, Range<usize>)) {
         let over = Over(self);
         let (start, came) = (Instant::now(), || self.came.0.load(Ordering::Acquire));
         while came() < awake && start.elapsed() < PATIENCE {
             spin_loop();
         }
-        for round in 0..rounds {
-            let size = LARGEST.min(came() + 1);
-            self.round.0.store(announced(round, size), Ordering::Release);
-            let member = self.member(0, size);
-            member.take(round, rounds, work);
+        let mut first = 0;
+        while first < self.rounds {
+            let size = self.largest.min(came() + 1);
+            self.round.0.store(announced(first, size), Ordering::Release);
+            let (member, turn) = (self.member(0, size), self.turn(first, size));
+            first = turn.end;
+            member.take(turn, work);
             debug_assert!(member.meetings.get() > self.before.0.load(Ordering::Relaxed));
             self.before.0.store(member.meetings.get(), Ordering::Release);
         }
@@ -122,10 +139,11 @@ impl Member<'_> {
         Self { team: None, index: 0, size: 1, meetings: Cell::new(0) }
     }
 
-    /// Does its part of a round; all are done with it before the next one begins.
-    fn take(&self, round: usize, rounds: usize, work: &impl Fn(&Member<'_>, usize)) {
-        work(self, round);
-        if round + 1 < rounds {
+    /// Does its part of some rounds; all are done with them before the next one begins.
+    fn take(&self, turn: Range<usize>, work: &impl Fn(&Member<'_>, Range<usize>)) {
+        let is_last = self.team.is_none_or(|team| turn.end == team.rounds);
+        work(self, turn);
+        if !is_last {
             self.meet();
         }
     }
@@ -174,17 +192,16 @@ impl Drop for Member<'_> {
     }
 }
 
-/// Runs `work` for rounds 0 to `rounds - 1` on the caller and on up to `threads - 1` more threads
-/// that are free. Every round meets at least once: there the caller waits for a member who has not
-/// seen yet that it began.
-pub(crate) fn run(threads: usize, rounds: usize, work: impl Fn(&Member<'_>, usize) + Sync) {
-    let wanted = threads.clamp(1, LARGEST) - 1;
-    if wanted == 0 {
-        return (0..rounds).for_each(|round| work(&Member::alone(), round));
+/// Runs `work` for rounds 0 to `rounds - 1`, some of them at a time, on the caller and on up to
+/// `threads - 1` more threads that are free. Whenever it runs it meets at least once: there the caller
+/// waits for a member who has not seen yet that it began.
+pub(crate) fn run(threads: usize, rounds: usize, work: impl Fn(&Member<'_>, Range<usize>) + Sync) {
+    let largest = threads.clamp(1, LARGEST);
+    if largest == 1 {
+        return work(&Member::alone(), 0..rounds);
     }
-    let team = Team::default();
-    let lead = |awake| team.lead(awake, rounds, &work);
-    pool::with_helpers(wanted, lead, || team.help(rounds, &work));
+    let team = Team::new(largest, rounds);
+    pool::with_helpers(largest - 1, |awake| team.lead(awake, &work), || team.help(&work));
 }
 
 /// As [`run`], with a piece of one workspace for each thread: `layout` measures a piece, and says
@@ -194,7 +211,7 @@ pub(crate) fn run(threads: usize, rounds: usize, work: impl Fn(&Member<'_>, usiz
 /// [`crate::Error::Memory`].
 pub(crate) fn run_with<T: Element, P: Copy + Sync>(
     threads: usize, rounds: usize, layout: impl Fn(Option<*mut T>) -> (usize, P),
-    work: impl Fn(&Member<'_>, usize, P) + Sync,
+    work: impl Fn(&Member<'_>, Range<usize>, P) + Sync,
 ) -> Result<()> {
     let each = layout(None).0;
     with_workspace(each.saturating_mul(threads), |start: *mut T| {
@@ -202,7 +219,7 @@ pub(crate) fn run_with<T: Element, P: Copy + Sync>(
         let first = place(0);
         let of = |i: usize| if (1..threads).contains(&i) { place(i) } else { first };
         let places: [P; LARGEST] = std::array::from_fn(of);
-        run(threads, rounds, |member, round| work(member, round, places[member.index()]));
+        run(threads, rounds, |member, turn| work(member, turn, places[member.index()]));
     })
 }
 
@@ -216,8 +233,8 @@ mod tests {
         for threads in 1..=4 {
             let cells: Vec<AtomicUsize> = (0..16).map(|_| AtomicUsize::new(0)).collect();
             let sums = Mutex::new(vec![]);
-            run(threads, 5, |member, part| {
-                for round in 100 * part + 1..=100 * part + 100 {
+            run(threads, 5, |member, turn| {
+                for round in 100 * turn.start + 1..=100 * turn.end {
                     for i in member.share(cells.len()) {
                         cells[i].store(round, Ordering::Relaxed);
                     }
@@ -240,9 +257,10 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..50 {
-                        run(3, 4, |member, _| {
+                        run(3, 4, |member, turn| {
                             (0..5).for_each(|_| member.meet());
-                            done.fetch_add(usize::from(member.is_first()), Ordering::Relaxed);
+                            let rounds = if member.is_first() { turn.len() } else { 0 };
+                            done.fetch_add(rounds, Ordering::Relaxed);
                         });
                     }
                 });
@@ -251,28 +269,32 @@ mod tests {
         assert_eq!(done.into_inner(), 800);
     }
 
-    /// A thread that wakes while the first round runs is left out of that and helps with the next.
+    /// A thread that wakes while the first round runs is left out of that and helps with the next;
+    /// when nobody is missing all that is left is one turn.
     #[test]
     fn who_comes_late_is_a_member_from_the_next_round_on() {
-        let (team, took) = (Team::default(), Mutex::new(vec![]));
-        let came = || team.came.0.load(Ordering::Acquire);
-        let work = |member: &Member<'_>, round: usize| {
-            member.meet();
-            if round == 0 {
-                pool::wait_until(|| came() == 1);
-            }
-            took.lock().unwrap().push((round, member.index(), member.size));
-        };
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                pool::wait_until(|| team.round.0.load(Ordering::Acquire) > 0);
-                team.help(2, &work);
+        for (largest, turns) in [(2, vec![1..3]), (3, vec![1..2, 2..3])] {
+            let (team, took) = (Team::new(largest, 3), Mutex::new(vec![]));
+            let came = || team.came.0.load(Ordering::Acquire);
+            let work = |member: &Member<'_>, turn: Range<usize>| {
+                member.meet();
+                if turn.start == 0 {
+                    pool::wait_until(|| came() == 1);
+                }
+                took.lock().unwrap().push((turn, member.index(), member.size));
+            };
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    pool::wait_until(|| team.round.0.load(Ordering::Acquire) > 0);
+                    team.help(&work);
+                });
+                team.lead(0, &work);
             });
-            team.lead(0, 2, &work);
-        });
-        let mut took = took.into_inner().unwrap();
-        took.sort_unstable();
-        assert_eq!(took, [(0, 0, 1), (1, 0, 2), (1, 1, 2)]);
+            let mut took = took.into_inner().unwrap();
+            took.sort_by_key(|(turn, index, _)| (turn.start, *index));
+            let both = turns.into_iter().flat_map(|turn| [(turn.clone(), 0, 2), (turn, 1, 2)]);
+            assert_eq!(took, [(0..1, 0, 1)].into_iter().chain(both).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -312,9 +312,10 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
     ) -> Result<()> {
         let all = self.saved.plan.rows.len();
         let layout = |start| Layout::new(start, self.saved, all);
-        let rounds = Rounds::new(&self.saved.weights.packed, self.span(), all, 1);
-        team::run_with(threads, rounds.count(), layout, |member, round, layout| {
-            let steps = rounds.steps(rounds.count() - 1 - round);
+        let rounds = Rounds::new(&self.saved.weights.packed, self.span(), all);
+        let count = rounds.count();
+        team::run_with(threads, count, layout, |member, turn, layout| {
+            let steps = rounds.steps(&(count - turn.end..count - turn.start));
             let part = Part { rows: 0..all, step: steps.end };
             self.part(transposed, arrays, part, steps.start, layout, member, None);
         })

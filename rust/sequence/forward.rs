@@ -17,7 +17,7 @@ use crate::sequence::checksums::Checksums;
 use crate::sequence::plan::Plan;
 use crate::sequence::saved::{Checkpoints, Histories, Memory, Places, Saved};
 use crate::sequence::sharing::{Rounds, part_count, rows_together, team_size};
-use crate::sequence::space::{CHUNK_ROWS, Layout};
+use crate::sequence::space::Layout;
 use crate::sequence::time_loop::{Arrays, Inputs, Run};
 use crate::sequence::weights::{Function, Packed, Weights, transposed};
 use crate::sequence::{WithCell, with_cell};
@@ -285,10 +285,9 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
     fn together(&self, threads: usize) -> Result<()> {
         let all = self.plan.rows.len();
         let layout = |start| self.layout(start, all);
-        let chunk = (CHUNK_ROWS / all.max(1)).max(1);
-        let rounds = Rounds::new(self.packed, self.steps.clone(), all, chunk);
-        team::run_with(threads, rounds.count(), layout, |member, round, layout| {
-            let Range { start, end } = rounds.steps(round);
+        let rounds = Rounds::new(self.packed, self.steps.clone(), all);
+        team::run_with(threads, rounds.count(), layout, |member, turn, layout| {
+            let Range { start, end } = rounds.steps(&turn);
             self.part(Part { rows: 0..all, step: start }, end, layout, member, None);
         })
     }

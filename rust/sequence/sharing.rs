@@ -51,9 +51,13 @@ pub(super) fn team_size<T>(
     is_team.then_some(largest)
 }
 
-/// Fused multiply-adds of a round, about: some tenths of a millisecond, beside which the meeting at
-/// its end is little and which a thread that wakes meanwhile does not miss for long.
-const ROUND_WORK: usize = 1 << 24;
+/// Fused multiply-adds of a round, about: some tens of microseconds, beside which the meeting at its
+/// end is little and which a thread that wakes meanwhile does not miss for long.
+///
+/// Some tenths of a millisecond were too many. A thread that missed the only round of a call went to
+/// sleep before the next call began, missed the round of that one too, and so on: one row of 128
+/// units took as long on two threads as on one, for minutes.
+const ROUND_WORK: usize = 1 << 20;
 
 /// The steps that a team takes, cut into rounds.
 pub(super) struct Rounds {
@@ -62,10 +66,9 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    /// Rounds of a multiple of `least` steps, of `rows` rows each.
-    pub fn new<T>(packed: &Packed<T>, steps: Range<usize>, rows: usize, least: usize) -> Self {
-        let work = step_work(packed).saturating_mul(rows).saturating_mul(least).max(1);
-        Self { steps, each: ROUND_WORK.div_ceil(work) * least }
+    /// Rounds of steps of `rows` rows each.
+    pub fn new<T>(packed: &Packed<T>, steps: Range<usize>, rows: usize) -> Self {
+        Self { steps, each: ROUND_WORK.div_ceil(step_work(packed).saturating_mul(rows).max(1)) }
     }
 
     /// How many; one where there is no step.
@@ -73,9 +76,9 @@ impl Rounds {
         self.steps.len().div_ceil(self.each).max(1)
     }
 
-    /// The steps of a round.
-    pub fn steps(&self, round: usize) -> Range<usize> {
-        let start = self.steps.start + round * self.each;
-        start..self.steps.end.min(start + self.each)
+    /// The steps of some rounds.
+    pub fn steps(&self, rounds: &Range<usize>) -> Range<usize> {
+        let step = |round| self.steps.end.min(self.steps.start + round * self.each);
+        step(rounds.start)..step(rounds.end)
     }
 }

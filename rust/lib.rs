@@ -64,7 +64,7 @@
 //! | `additive` | the scores of additive attention; products of the other one are in `linear` |
 //! | `lane_sums`, `block_sums` | sums along rows and over them, in an order of their own |
 //! | `ctc`, `crf`, `log_space` | losses over all labellings of a sequence, and decoding |
-//! | `parallel`, `pool`, `chunks` | threads and tasks |
+//! | `parallel`, `pool`, `elsewhere`, `chunks` | threads and tasks |
 //! | `board`, `team` | rows dealt to threads and handed over, and one row on several threads |
 //! | `buffer`, `view`, `dense` | memory, strided arrays |
 //! | `indices` | indices checked on a private copy |
@@ -80,6 +80,7 @@ mod chunks;
 pub mod crf;
 pub mod ctc;
 mod dense;
+mod elsewhere;
 pub mod embedding;
 mod error;
 mod gemm;

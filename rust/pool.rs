@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use crate::elsewhere::Elsewhere;
+
 /// Runs `lead` on the caller and, beside it, `help` on up to `helpers` threads of the pool, those
 /// that are free before `lead` returns. Returns when all that began have ended. `lead` is told how
 /// many were awake and come at once; the others have to be woken, which takes 20 to 100 us.
@@ -35,7 +37,14 @@ pub(crate) fn with_helpers(helpers: usize, lead: impl FnOnce(usize), help: impl 
         let job = Job { door: Arc::clone(&door), help: Help(help) };
         match owner.queue.give(job) {
             Ok(()) => awake += 1,
-            Err(job) => pool.spawn(|| owner.queue.serve(job)),
+            Err(job) => {
+                let elsewhere = Arc::clone(&pool.elsewhere);
+                elsewhere.wake();
+                pool.threads.spawn(move || {
+                    elsewhere.is_awake();
+                    owner.queue.serve(job);
+                });
+            }
         }
     }
     lead(awake);
@@ -205,8 +214,13 @@ impl Drop for Open<'_> {
 /// The pool of one process.
 struct Owner {
     process: u32,
-    pool: Mutex<Option<Arc<rayon::ThreadPool>>>,
+    pool: Mutex<Option<Arc<Pool>>>,
     queue: Queue,
+}
+
+struct Pool {
+    threads: rayon::ThreadPool,
+    elsewhere: Arc<Elsewhere>,
 }
 
 /// The owner in use. A child finds its parent's here, sees another process id, and puts its own in
@@ -234,17 +248,21 @@ fn owner() -> &'static Owner {
 impl Owner {
     /// A pool of at least `workers` threads; it grows by being replaced. `None` where the operating
     /// system starts no more threads: the caller does the work alone then, with the same result.
-    fn pool(&self, workers: usize) -> Option<Arc<rayon::ThreadPool>> {
+    fn pool(&self, workers: usize) -> Option<Arc<Pool>> {
         let mut slot = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pool) = slot.as_ref().filter(|pool| pool.current_num_threads() >= workers) {
+        let is_enough = |pool: &&Arc<Pool>| pool.threads.current_num_threads() >= workers;
+        if let Some(pool) = slot.as_ref().filter(is_enough) {
             return Some(Arc::clone(pool));
         }
-        let built = rayon::ThreadPoolBuilder::new()
+        let elsewhere = Arc::new(Elsewhere::default());
+        let starting = Arc::clone(&elsewhere);
+        let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(workers)
             .thread_name(|i| format!("recurra-{i}"))
+            .start_handler(move |_| starting.add())
             .build()
             .ok()?;
-        let built = Arc::new(built);
+        let built = Arc::new(Pool { threads, elsewhere });
         *slot = Some(Arc::clone(&built));
         Some(built)
     }

@@ -273,7 +273,7 @@ mod tests {
     /// when nobody is missing all that is left is one turn.
     #[test]
     fn who_comes_late_is_a_member_from_the_next_round_on() {
-        for (largest, turns) in [(2, vec![1..3]), (3, vec![1..2, 2..3])] {
+        for (largest, turns) in [(2, &[(1, 3)][..]), (3, &[(1, 2), (2, 3)])] {
             let (team, took) = (Team::new(largest, 3), Mutex::new(vec![]));
             let came = || team.came.0.load(Ordering::Acquire);
             let work = |member: &Member<'_>, turn: Range<usize>| {
@@ -292,7 +292,7 @@ mod tests {
             });
             let mut took = took.into_inner().unwrap();
             took.sort_by_key(|(turn, index, _)| (turn.start, *index));
-            let both = turns.into_iter().flat_map(|turn| [(turn.clone(), 0, 2), (turn, 1, 2)]);
+            let both = turns.iter().flat_map(|&(a, b)| [(a..b, 0, 2), (a..b, 1, 2)]);
             assert_eq!(took, [(0..1, 0, 1)].into_iter().chain(both).collect::<Vec<_>>());
         }
     }

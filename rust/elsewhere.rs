@@ -14,6 +14,7 @@ pub(crate) struct Elsewhere(Mutex<Vec<Sleeper>>);
 
 struct Sleeper {
     thread: system::Thread,
+    is_awake: bool,
     /// Where it may run when it is awake; known while it is kept off a processor.
     allowed: Option<system::Processors>,
 }
@@ -21,14 +22,15 @@ struct Sleeper {
 impl Elsewhere {
     /// The current thread is one of the pool's.
     pub fn add(&self) {
-        let sleeper = system::current().map(|thread| Sleeper { thread, allowed: None });
+        let sleeper =
+            system::current().map(|thread| Sleeper { thread, is_awake: false, allowed: None });
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(sleeper);
     }
 
     /// Threads that are woken now begin on another processor than the caller's, if they may.
     pub fn wake(&self) {
         let mut sleepers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for sleeper in sleepers.iter_mut() {
+        for sleeper in sleepers.iter_mut().filter(|sleeper| !sleeper.is_awake) {
             let known = sleeper.allowed.or_else(|| system::allowed(sleeper.thread));
             let others = known.and_then(system::without_current);
             // What is refused changes nothing: the thread begins where the system says.
@@ -37,13 +39,15 @@ impl Elsewhere {
         }
     }
 
-    /// The current thread is awake: from now on it runs where it might before.
-    pub fn is_awake(&self) {
+    /// Whether the current thread is awake: then it may run where it might before.
+    pub fn set_awake(&self, is_awake: bool) {
         let mut sleepers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = sleepers.iter_mut().find(|sleeper| Some(sleeper.thread) == system::current());
-        if let Some((thread, allowed)) = own.and_then(|own| Some((own.thread, own.allowed.take()?)))
-        {
-            system::allow(thread, &allowed);
+        if let Some(own) = own {
+            own.is_awake = is_awake;
+            if let Some(allowed) = own.allowed.take() {
+                system::allow(own.thread, &allowed);
+            }
         }
     }
 }
@@ -129,7 +133,8 @@ mod tests {
                 pool.add();
                 started.send(system::current().unwrap()).unwrap();
                 woken.recv().unwrap();
-                pool.is_awake();
+                pool.set_awake(true);
+                pool.wake();
                 list(system::current().unwrap())
             });
             let thread = has_started.recv().unwrap();

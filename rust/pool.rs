@@ -41,8 +41,9 @@ pub(crate) fn with_helpers(helpers: usize, lead: impl FnOnce(usize), help: impl 
                 let elsewhere = Arc::clone(&pool.elsewhere);
                 elsewhere.wake();
                 pool.threads.spawn(move || {
-                    elsewhere.is_awake();
+                    elsewhere.set_awake(true);
                     owner.queue.serve(job);
+                    elsewhere.set_awake(false);
                 });
             }
         }

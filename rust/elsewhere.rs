@@ -41,9 +41,9 @@ impl Elsewhere {
 
     /// Whether the current thread is awake: then it may run where it might before.
     pub fn set_awake(&self, is_awake: bool) {
+        let current = system::current();
         let mut sleepers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = sleepers.iter_mut().find(|sleeper| Some(sleeper.thread) == system::current());
-        if let Some(own) = own {
+        if let Some(own) = sleepers.iter_mut().find(|own| Some(own.thread) == current) {
             own.is_awake = is_awake;
             if let Some(allowed) = own.allowed.take() {
                 system::allow(own.thread, &allowed);

@@ -32,21 +32,19 @@ pub(crate) fn with_helpers(helpers: usize, lead: impl FnOnce(usize), help: impl 
     // `open` below is dropped, which closes the door and waits for those inside, before `help` is.
     let help: *const (dyn Fn() + Sync) = unsafe { std::mem::transmute(help) };
     let open = Open(&door);
-    let mut awake = 0;
-    for _ in 0..helpers {
-        let job = Job { door: Arc::clone(&door), help: Help(help) };
-        match owner.queue.give(job) {
-            Ok(()) => awake += 1,
-            Err(job) => {
-                let elsewhere = Arc::clone(&pool.elsewhere);
-                elsewhere.wake();
-                pool.threads.spawn(move || {
-                    elsewhere.set_awake(true);
-                    owner.queue.serve(job);
-                    elsewhere.set_awake(false);
-                });
-            }
-        }
+    let job = || Job { door: Arc::clone(&door), help: Help(help) };
+    let not_given: Vec<Job> = (0..helpers).filter_map(|_| owner.queue.give(job()).err()).collect();
+    let awake = helpers - not_given.len();
+    if !not_given.is_empty() {
+        pool.elsewhere.wake();
+    }
+    for job in not_given {
+        let elsewhere = Arc::clone(&pool.elsewhere);
+        pool.threads.spawn(move || {
+            elsewhere.set_awake(true);
+            owner.queue.serve(job);
+            elsewhere.set_awake(false);
+        });
     }
     lead(awake);
     drop(open);

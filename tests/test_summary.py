@@ -100,6 +100,7 @@ print(grown, model.summary(x.shape).kept_bytes + y.data.nbytes)
         "recurra.LSTM(32, 64), recurra.Linear(64, 8)",
         "recurra.GRU(32, 64, num_layers=2), recurra.ops.tanh, recurra.Linear(64, 8)",
         "recurra.RNN(32, 96, memory='low'), recurra.Dropout(0.1), recurra.Linear(96, 8)",
+        "recurra.GRU(32, 64, num_layers=2, memory='low'), recurra.Linear(64, 8)",
     ],
 )
 def test_a_forward_pass_grows_the_process_by_what_is_said(layers: str) -> None:

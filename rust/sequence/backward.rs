@@ -213,7 +213,7 @@ impl<T: Element> WithCell<T> for Backward<'_, '_, '_, T> {
     fn run<C: Cell<T>>(mut self, cell: C) -> Result<()> {
         let (saved, plan) = (self.saved, &self.saved.plan);
         let transposed = transposed(&saved.weights.packed, self.operation)?;
-        let window = Histories::window::<C>(plan, saved.weights.sizes(), saved.memory)?;
+        let window = Histories::window::<C>(plan, saved.weights.sizes(), saved.memory())?;
         let between = Between::new::<C>(saved)?;
         let mut totals = Totals::new::<C>(saved, self.threads)?;
         for (number, span) in plan.spans.iter().enumerate().rev() {
@@ -264,7 +264,7 @@ impl<T: Element, C: Cell<T>> Steps<'_, T, C> {
 
     fn places(&self) -> Places<T> {
         let (saved, sizes) = (self.saved, self.saved.weights.sizes());
-        let (history, first) = match saved.memory {
+        let (history, first) = match saved.memory() {
             Memory::Keep => (&saved.history, 0),
             Memory::Low => (self.window, saved.plan.offset(self.span().start)),
         };

@@ -242,7 +242,6 @@ impl<T: Element> WithCell<T> for Forward<'_, '_, '_, T> {
             plan: self.plan,
             steps,
             reverse: q.reverse,
-            memory: q.memory,
             checksums,
             history,
         }))

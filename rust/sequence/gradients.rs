@@ -62,7 +62,7 @@ impl<'a, T: Element> Totals<'a, T> {
         let (saved, sizes) = (self.saved, self.saved.weights.sizes());
         let (plan, h, accumulate) = (&saved.plan, sizes.hidden, span.end < saved.plan.steps());
         let first = plan.offset(span.start);
-        let (history, skip) = match saved.memory {
+        let (history, skip) = match saved.memory() {
             Memory::Keep => (&saved.history, first),
             Memory::Low => (window, 0),
         };

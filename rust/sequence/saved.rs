@@ -46,8 +46,7 @@ pub struct Saved<T: Element> {
     pub(super) plan: Plan,
     pub(super) steps: usize,
     pub(super) reverse: bool,
-    pub(super) memory: Memory,
-    /// Of the inputs that are not kept; absent where they are.
+    /// Of the inputs, where little was kept; absent where they were kept too.
     pub(super) checksums: Option<Checksums>,
     pub(super) history: Histories<T>,
 }
@@ -66,6 +65,11 @@ impl<T: Element> Saved<T> {
     /// Which of `b_ih` and `b_hh` were given.
     pub fn biases(&self) -> [bool; 2] {
         self.weights.packed.biases
+    }
+
+    /// How much was kept.
+    pub(super) fn memory(&self) -> Memory {
+        if self.checksums.is_some() { Memory::Low } else { Memory::Keep }
     }
 
     /// Bytes that it holds, without the weights.

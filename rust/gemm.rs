@@ -4,8 +4,6 @@
 //! crates that were looked at choose their blocks by the machine's caches, or round between
 //! blocks, or have no AVX-512 kernel.
 
-use std::ops::Range;
-
 use crate::buffer::{Parts, with_workspace};
 use crate::error::Result;
 use crate::kernel::{Blocks, Init, Product, Rows, apart, panel_width};
@@ -94,6 +92,9 @@ const PANELS: usize = 16;
 /// Columns of the left factor that are packed at once: its rows are far apart, and what comes with a
 /// cache line should be used.
 const LEFT: usize = 96;
+/// Panels of the right factor up to which the left one is not packed: a tile reads more where it
+/// lies, half a cache line or less of each row, and packing pays only where many panels share it.
+const FEW_PANELS: usize = 2;
 /// Rows or columns of a result below which a task is not split.
 const LEAST: usize = 24;
 /// Parts of the columns are multiples of this: whole panels of every instruction set.
@@ -141,9 +142,10 @@ impl<T: Element> Blocked<T> {
         let width = panel_width(lanes);
         let panels = product.right.width.div_ceil(width).min(PANELS);
         let k = K_BLOCK.min(product.right.index.len());
+        let columns = if panels > FEW_PANELS { LEFT.min(product.rows) } else { 0 };
         let memory = Self {
             right: parts.take(panels * width * k),
-            left: parts.take(LEFT.min(product.rows) * apart::<T>(k)),
+            left: parts.take(columns * apart::<T>(k)),
             sums: parts.take(product.rows.saturating_mul(panels * width)),
             zeros: parts.take(panels * width),
         };
@@ -225,18 +227,22 @@ impl<T: Element> OuterRun<'_, T> {
         &self, l: L, count: usize, k0: usize, k: usize, sums: Option<*mut T>,
     ) {
         let (p, w, width) = (self.product, &self.memory, panel_width(L::N));
-        let is_first = k0 == 0 && !p.accumulate;
+        let (is_first, is_packed) = (k0 == 0 && !p.accumulate, count > FEW_PANELS);
         for first in (0..p.rows).step_by(LEFT) {
             let rows = LEFT.min(p.rows - first);
             let out = w.sums.wrapping_add(first * count * width);
             let (start, row) = if is_first { (w.zeros, 0) } else { (out, count * width) };
+            let place = p.left.start.wrapping_add(k0 * p.left.row + p.first + first);
+            let left = Rows { start: place, row: p.left.row };
+            let packed = Rows { start: w.left.cast_const(), row: apart::<T>(k) };
             // SAFETY: as `run` says.
             unsafe {
-                self.pack_left(l, first..first + rows, k0, k, sums);
+                self.read_left(l, left, k, rows, is_packed, sums.map(|sums| sums.add(first)));
                 Product {
                     m: rows,
                     k,
-                    a: Rows { start: w.left.cast_const(), row: apart::<T>(k) },
+                    a: if is_packed { packed } else { left },
+                    transposed: !is_packed,
                     panels: w.right,
                     panel_stride: k * width,
                     count,
@@ -250,37 +256,37 @@ impl<T: Element> OuterRun<'_, T> {
         }
     }
 
-    /// Columns of the left factor become rows, in blocks that are transposed in registers; their
-    /// sums are taken on the way. Only these are where the right factor has no columns.
+    /// Packs `n` columns of `k` terms of the left factor as rows, in blocks that are transposed in
+    /// registers, and adds them to sums, if the one or the other is wanted.
     #[inline(always)]
-    unsafe fn pack_left<L: Lanes<T>>(
-        &self, l: L, columns: Range<usize>, k0: usize, k: usize, sums: Option<*mut T>,
+    unsafe fn read_left<L: Lanes<T>>(
+        &self, l: L, left: Rows<T>, k: usize, n: usize, is_packed: bool, sums: Option<*mut T>,
     ) {
-        let (left, to, row) = (self.product.left, self.memory.left, apart::<T>(k));
-        let from = left.start.wrapping_add(k0 * left.row + self.product.first + columns.start);
-        let (n, whole) = (columns.len(), columns.len() / L::N * L::N);
+        if !is_packed && sums.is_none() {
+            return;
+        }
+        let (to, row) = (self.memory.left, apart::<T>(k));
+        let packed = if is_packed { n } else { 0 };
         for i in (0..k).step_by(L::N) {
             let terms = L::N.min(k - i);
             for ahead in i + terms..k.min(i + 2 * terms) {
-                let from = from.wrapping_add(ahead * left.row);
+                let line = left.start.wrapping_add(ahead * left.row);
                 (0..n)
                     .step_by(LINE / size_of::<T>())
-                    .for_each(|j| l.prefetch(from.wrapping_add(j)));
+                    .for_each(|j| l.prefetch(line.wrapping_add(j)));
             }
-            let n = if self.product.right.width > 0 { n } else { 0 };
-            let whole = if terms == L::N { whole.min(n) } else { 0 };
+            let whole = if terms == L::N { packed / L::N * L::N } else { 0 };
             // SAFETY: the rows have these columns; there is room for k elements of each.
             unsafe {
-                let from = from.add(i * left.row);
+                let from = left.start.add(i * left.row);
                 for j in (0..whole).step_by(L::N) {
                     l.transpose(from.add(j), left.row as isize, to.add(j * row + i), row);
                 }
-                for (j, t) in (whole..n).flat_map(|j| (0..terms).map(move |t| (j, t))) {
+                for (j, t) in (whole..packed).flat_map(|j| (0..terms).map(move |t| (j, t))) {
                     *to.add(j * row + i + t) = *from.add(t * left.row + j);
                 }
                 if let Some(sums) = sums {
-                    let rows = Rows { start: from, row: left.row };
-                    add_rows(l, rows, terms, sums.add(columns.start), columns.len());
+                    add_rows(l, Rows { start: from, row: left.row }, terms, sums, n);
                 }
             }
         }

@@ -97,8 +97,10 @@ pub struct Product<T> {
     pub m: usize,
     /// Length of the sums.
     pub k: usize,
-    /// The left factor, `m` x `k`.
+    /// The left factor, `m` x `k`; or `k` x `m`, if it is `transposed`.
     pub a: Rows<T>,
+    /// Whether the rows of `a` are the columns of the left factor.
+    pub transposed: bool,
     /// The packed right factor; panel `p` starts at `p * panel_stride`.
     pub panels: *const T,
     /// Elements from a panel to the next.
@@ -194,8 +196,16 @@ impl<T: Element> Product<T> {
     ) {
         macro_rules! tile {
             ($rows:literal, $panels:literal) => {
-                l.enter(Tiles::<T, $rows, $panels> { of: self, rows, panel, k0, k, next })
+                if self.transposed {
+                    tile!($rows, $panels, true)
+                } else {
+                    tile!($rows, $panels, false)
+                }
             };
+            ($rows:literal, $panels:literal, $transposed:literal) => {{
+                let of = self;
+                l.enter(Tiles::<T, $rows, $panels, $transposed> { of, rows, panel, k0, k, next })
+            }};
         }
         match (height, n) {
             (1, 6) => tile!(1, 6),

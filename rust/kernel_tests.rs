@@ -22,6 +22,8 @@ fn plain<T: Element>(
 struct Whole<'a, T> {
     isa: Isa,
     a: &'a Array2<T>,
+    /// Given to the product as its columns.
+    transposed: bool,
     b: &'a Array2<T>,
     init: &'a Array2<T>,
 }
@@ -31,7 +33,7 @@ impl<T: Element> Kernel<T> for Whole<'_, T> {
 
     #[inline(always)]
     fn run<L: Lanes<T>>(self, l: L) -> Array2<T> {
-        let Self { isa, a, b, init } = self;
+        let Self { isa, a, transposed, b, init } = self;
         let width = panel_width(L::N);
         let (m, k, n) = (a.nrows(), a.ncols(), b.ncols());
         let source = |i: usize| b.row(i).as_ptr();
@@ -45,10 +47,12 @@ impl<T: Element> Kernel<T> for Whole<'_, T> {
         for ((i, j), &x) in init.indexed_iter() {
             start[(i, column(j))] = x;
         }
+        let a = if transposed { a.t() } else { a.view() }.as_standard_layout().into_owned();
         let product = Product {
             m,
             k,
-            a: Rows { start: a.as_ptr(), row: k },
+            a: Rows { start: a.as_ptr(), row: a.ncols() },
+            transposed,
             panels: panels.start(0),
             panel_stride: panels.stride,
             count: panels.count,
@@ -69,8 +73,12 @@ fn products_are_plain_sums<T: Element>(fma: fn(T, T, T) -> T) {
         for m in 1..=48 {
             for (n, k) in [(1, 1), (3, 0), (70, 5), (33, 255), (200, 7), (17, 256), (40, 600)] {
                 let (a, b, init) = (numbers(m, k, 1), numbers(k, n, 2), numbers(m, n, 3));
-                let got = T::dispatch(isa, Whole { isa, a: &a, b: &b, init: &init });
-                assert!(got == plain(&a, &b, &init, fma), "{} {m} x {n} x {k}", isa.name());
+                let expected = plain(&a, &b, &init, fma);
+                for transposed in [false, true] {
+                    let whole = Whole { isa, a: &a, transposed, b: &b, init: &init };
+                    let case = format!("{} {m} x {n} x {k}, {transposed}", isa.name());
+                    assert!(T::dispatch(isa, whole) == expected, "{case}");
+                }
             }
         }
     }
@@ -109,8 +117,10 @@ fn columns_are_packed_from_lines_of_any_step() {
     }
 }
 
-fn outer_products_are_plain_sums<T: Element>(rows: usize, fma: fn(T, T, T) -> T) {
-    let (terms, columns) = (300, 45);
+fn outer_products_are_plain_sums<T: Element>(
+    (rows, columns): (usize, usize), fma: fn(T, T, T) -> T,
+) {
+    let terms = 300;
     let (left, right) = (numbers::<T>(terms, rows + 3, 5), numbers::<T>(terms, columns + 4, 6));
     let index: Vec<usize> = (0..terms).map(|k| (k * 7) % terms).collect();
     let expected = Array2::from_shape_fn((rows, columns), |(i, j)| {
@@ -155,9 +165,10 @@ fn outer_products_are_plain_sums<T: Element>(rows: usize, fma: fn(T, T, T) -> T)
 
 #[test]
 fn outer_products_are_plain_sums_whatever_the_threads() {
-    // The second is split over threads, packed in parts, and no whole number of registers.
-    for rows in [7, 61, 131] {
-        outer_products_are_plain_sums::<f32>(rows, f32::mul_add);
-        outer_products_are_plain_sums::<f64>(rows, f64::mul_add);
+    // Rows that are split over threads, and no whole number of registers; columns of few panels and
+    // of many, on every set, and many with few left over.
+    for size in [(7, 45), (61, 45), (131, 45), (61, 7), (131, 130), (30, 530)] {
+        outer_products_are_plain_sums::<f32>(size, f32::mul_add);
+        outer_products_are_plain_sums::<f64>(size, f64::mul_add);
     }
 }

@@ -3,14 +3,14 @@
 use std::ops::Range;
 
 use crate::kernel::{Blocks, Product, panel_width};
-use crate::simd::{Element, Kernel, Lanes, Pair};
+use crate::simd::{Element, Kernel, LINE, Lanes, Pair};
 
 /// Terms of a sum in a turn of its loop, which counts and jumps once for all of them.
 const TERMS: usize = 8;
 
-/// Rows whose places are found from one moving pointer: at it, and once and twice the rows' distance
-/// behind it, which x86 adds while it reads.
-const ROWS_A_PLACE: usize = 3;
+/// Lines of the left factor whose places are found from one moving pointer: at it, and once and twice
+/// the lines' distance behind it, which x86 adds while it reads.
+const LINES_A_PLACE: usize = 3;
 
 /// Terms of a sum from which the tiles of a panel ask for the next one: weights of shorter ones stay
 /// in the second-level cache.
@@ -19,8 +19,9 @@ const ASKED_FROM: usize = 256;
 /// The sums of a tile of `R` rows by `P` panels of two registers.
 type Sums<V, const R: usize, const P: usize> = [[[V; 2]; P]; R];
 
-/// Register tiles of `R` rows by `P` panels, one below the other, terms `k0 .. k0 + k` of their sums.
-pub struct Tiles<'a, T, const R: usize, const P: usize> {
+/// Register tiles of `R` rows by `P` panels, one below the other, terms `k0 .. k0 + k` of their sums;
+/// the lines of the left factor are its columns, if `C`, or its rows.
+pub struct Tiles<'a, T, const R: usize, const P: usize, const C: bool> {
     /// The product that they are tiles of.
     pub of: &'a Product<T>,
     /// A whole number of tiles.
@@ -35,7 +36,9 @@ pub struct Tiles<'a, T, const R: usize, const P: usize> {
     pub next: *const T,
 }
 
-impl<T: Element, const R: usize, const P: usize> Kernel<T> for Tiles<'_, T, R, P> {
+impl<T: Element, const R: usize, const P: usize, const C: bool> Kernel<T>
+    for Tiles<'_, T, R, P, C>
+{
     type Output = ();
 
     #[inline(always)]
@@ -67,7 +70,7 @@ impl<T: Element, const R: usize, const P: usize> Kernel<T> for Tiles<'_, T, R, P
     }
 }
 
-impl<T: Element, const R: usize, const P: usize> Tiles<'_, T, R, P> {
+impl<T: Element, const R: usize, const P: usize, const C: bool> Tiles<'_, T, R, P, C> {
     #[inline(always)]
     fn columns(&self, blocks: Blocks, width: usize) -> [usize; P] {
         std::array::from_fn(|j| blocks.column(self.panel + j, width))
@@ -95,13 +98,14 @@ impl<T: Element, const R: usize, const P: usize> Tiles<'_, T, R, P> {
     /// The tiles of a panel ask for the next one together, so that memory is asked all the time and
     /// not all at once: so many lines a turn that few tiles ask for all of it and many do not ask
     /// twice. Few rows read ahead by themselves, and where sums are short there is nothing to ask for.
+    /// A factor whose lines are columns lies far apart: what is asked for is the next tile's part.
     #[inline(always)]
     unsafe fn sum<L: Lanes<T>>(&self, l: L, row: usize, acc: &mut Sums<L::V, R, P>) {
         // SAFETY: as the caller says.
         unsafe {
             if P > 1 || R <= 3 || self.of.k < ASKED_FROM {
                 self.turns::<L, 0>(l, row, acc);
-            } else if self.of.m <= 3 * L::ROWS {
+            } else if C || self.of.m <= 3 * L::ROWS {
                 self.turns::<L, TERMS>(l, row, acc);
             } else {
                 self.turns::<L, 2>(l, row, acc);
@@ -126,8 +130,17 @@ impl<T: Element, const R: usize, const P: usize> Tiles<'_, T, R, P> {
         // Three rows by two panels fill all registers: their loop cannot read ahead at all.
         let turn = if R == 3 && P == 2 { 1 } else { TERMS };
         for _ in 0..self.k / turn {
-            for term in 0..ASKED as isize {
-                Pair(l).prefetch(at.panels[0].wrapping_offset(next + term * width));
+            for term in 0..ASKED {
+                if C {
+                    let (last, line) = (2 * R - 1, LINE / size_of::<T>());
+                    l.prefetch(at.left(last, term));
+                    if R > line {
+                        l.prefetch(at.left(last - line, term));
+                    }
+                } else {
+                    let term = term as isize * width;
+                    Pair(l).prefetch(at.panels[0].wrapping_offset(next + term));
+                }
             }
             // SAFETY: the terms of R rows and P panels, inside the product.
             unsafe {
@@ -140,42 +153,49 @@ impl<T: Element, const R: usize, const P: usize> Tiles<'_, T, R, P> {
             }
             at = at.moved(l, turn);
         }
-        for k in 0..self.k % turn {
+        for _ in 0..self.k % turn {
             // SAFETY: as above.
-            unsafe { at.term(l, k, acc) };
+            unsafe { at.term(l, 0, acc) };
+            at = at.moved(l, 1);
         }
     }
 
     #[inline(always)]
-    fn places<L: Lanes<T>>(&self, l: L, row: usize) -> Places<T, R, P> {
+    fn places<L: Lanes<T>>(&self, l: L, row: usize) -> Places<T, R, P, C> {
         let p = self.of;
-        let line = |r| p.a.start.wrapping_add((row + r) * p.a.row + self.k0);
-        let place = |r| if r < R { l.pin_place(line(r)) } else { std::ptr::null() };
+        let (first, at) = if C { (self.k0, row) } else { (row, self.k0) };
+        let line = |i| l.pin_place(p.a.start.wrapping_add((first + i) * p.a.row + at));
+        let place = |i| if i < Places::<T, R, P, C>::LINES { line(i) } else { std::ptr::null() };
         let panel = |j| (self.panel + j) * p.panel_stride + self.k0 * panel_width(L::N);
         Places {
-            rows: std::array::from_fn(|i| place(i * ROWS_A_PLACE)),
-            row: p.a.row,
+            lines: std::array::from_fn(|i| place(i * LINES_A_PLACE)),
+            line: p.a.row,
             panels: std::array::from_fn(|j| p.panels.wrapping_add(panel(j))),
         }
     }
 }
 
 /// Where the next terms of a tile lie.
-struct Places<T, const R: usize, const P: usize> {
-    /// Every third row; four places are enough for the tallest tile, of twelve rows.
-    rows: [*const T; 4],
-    /// Elements from a row to the next.
-    row: usize,
+struct Places<T, const R: usize, const P: usize, const C: bool> {
+    /// Every third line; four places are enough for the tallest tile, of twelve rows, and for the
+    /// terms of a turn.
+    lines: [*const T; 4],
+    /// Elements from a line to the next.
+    line: usize,
     panels: [*const T; P],
 }
 
-impl<T: Element, const R: usize, const P: usize> Places<T, R, P> {
-    /// `k` terms further. The compiler, which would rather move a pointer for every row, does not
-    /// see that these are a row's distance apart.
+impl<T: Element, const R: usize, const P: usize, const C: bool> Places<T, R, P, C> {
+    /// Lines that a turn reads.
+    const LINES: usize = if C { TERMS } else { R };
+
+    /// `k` terms further. The compiler, which would rather move a pointer for every line, does not
+    /// see that these are a line's distance apart.
     #[inline(always)]
     fn moved<L: Lanes<T>>(mut self, l: L, k: usize) -> Self {
-        for place in &mut self.rows[..R.div_ceil(ROWS_A_PLACE)] {
-            *place = l.pin_place(place.wrapping_add(k));
+        let by = if C { k * self.line } else { k };
+        for place in &mut self.lines[..Self::LINES.div_ceil(LINES_A_PLACE)] {
+            *place = l.pin_place(place.wrapping_add(by));
         }
         for panel in &mut self.panels {
             *panel = panel.wrapping_add(k * panel_width(L::N));
@@ -216,11 +236,11 @@ impl<T: Element, const R: usize, const P: usize> Places<T, R, P> {
                 let panel = self.panels[0].add(k * panel_width(L::N));
                 let weights = [l.load(panel), l.load(panel.add(L::N))];
                 for (r, row) in acc.iter_mut().enumerate() {
-                    let x = l.splat(*self.line(r).add(k));
+                    let x = l.splat(*self.left(r, k));
                     row[0] = [l.fma(x, weights[0], row[0][0]), l.fma(x, weights[1], row[0][1])];
                 }
             } else {
-                let x: [L::V; R] = std::array::from_fn(|r| l.splat(*self.line(r).add(k)));
+                let x: [L::V; R] = std::array::from_fn(|r| l.splat(*self.left(r, k)));
                 #[expect(clippy::needless_range_loop, reason = "rows run inside panels here")]
                 for j in 0..P {
                     let panel = self.panels[j].add(k * panel_width(L::N));
@@ -235,8 +255,11 @@ impl<T: Element, const R: usize, const P: usize> Places<T, R, P> {
         }
     }
 
+    /// Row `r`, term `k` of the left factor.
     #[inline(always)]
-    fn line(&self, r: usize) -> *const T {
-        self.rows[r / ROWS_A_PLACE].wrapping_add(r % ROWS_A_PLACE * self.row)
+    fn left(&self, r: usize, k: usize) -> *const T {
+        let (line, at) = if C { (k, r) } else { (r, k) };
+        let place = self.lines[line / LINES_A_PLACE];
+        place.wrapping_add(line % LINES_A_PLACE * self.line + at)
     }
 }

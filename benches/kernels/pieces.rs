@@ -57,6 +57,7 @@ impl<T: Element> Kernel<T> for Multiply<'_, T> {
             m,
             k,
             a: Rows { start: self.a.as_ptr(), row: k },
+            transposed: false,
             panels: self.panels.as_ptr(),
             panel_stride: k * width,
             count: n / width,

@@ -112,6 +112,7 @@ impl<T: Element> TaskRun<'_, T> {
                 m: task.rows,
                 k: p.panels.k,
                 a: Rows { start: left.cast_const(), row: p.panels.k },
+                transposed: false,
                 panels: p.panels.start(panel),
                 panel_stride: p.panels.stride,
                 count,

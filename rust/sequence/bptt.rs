@@ -159,6 +159,7 @@ impl<T: Element, C: Cell<T>> Run<'_, T, C> {
                 m: known,
                 k: panels.k,
                 a: Rows { start, row },
+                transposed: false,
                 panels: panels.start(group),
                 panel_stride: panels.stride,
                 count: (sums.end_unit - sums.first_unit).div_ceil(width),

@@ -51,9 +51,9 @@ struct Workspace<T> {
     out_row: usize,
     /// As long as a row of sums.
     zeros: *mut T,
-    /// Few inputs: the gates' gradients as panels, and the rows of `w_ih` transposed.
+    /// Few inputs: the gates' gradients as panels, and a row of `dx`.
     gates: *mut T,
-    weights: *mut T,
+    row: *mut T,
 }
 
 impl<T: Element> Workspace<T> {
@@ -68,7 +68,7 @@ impl<T: Element> Workspace<T> {
             out_row,
             zeros: parts.take(out_row),
             gates: parts.take(if few { out_row * panels.k } else { 0 }),
-            weights: parts.take(if few { width * panels.k } else { 0 }),
+            row: parts.take(if few { width } else { 0 }),
         };
         (parts.used(), memory)
     }
@@ -109,7 +109,7 @@ impl<T: Element> Block<'_, T> {
     /// `out = a * panels`
     #[inline(always)]
     unsafe fn product<L: Lanes<T>>(
-        &self, l: L, m: usize, a: Rows<T>, panels: *const T, count: usize,
+        &self, l: L, m: usize, (a, transposed): (Rows<T>, bool), panels: *const T, count: usize,
     ) {
         let (w, k) = (self.memory, self.panels.k);
         let init = Init { start: w.zeros.cast_const(), row: 0, blocks: Blocks::DENSE };
@@ -117,8 +117,20 @@ impl<T: Element> Block<'_, T> {
         let (out, out_row) = (w.out, w.out_row);
         // SAFETY: as `run` says.
         unsafe {
-            Product { m, k, a, panels, panel_stride, count, init, out, out_row, out_blocks }
-                .run_on(l);
+            Product {
+                m,
+                k,
+                a,
+                transposed,
+                panels,
+                panel_stride,
+                count,
+                init,
+                out,
+                out_row,
+                out_blocks,
+            }
+            .run_on(l);
         }
     }
 
@@ -143,7 +155,7 @@ impl<T: Element> Block<'_, T> {
         let (w, a) = (self.memory, Rows { start: self.start(), row: self.gates.row });
         // SAFETY: as `run` says.
         unsafe {
-            self.product(l, self.rows.len(), a, self.panels.start(0), self.panels.count);
+            self.product(l, self.rows.len(), (a, false), self.panels.start(0), self.panels.count);
             for i in 0..self.rows.len() {
                 self.write(i, w.out.add(i * w.out_row));
             }
@@ -162,17 +174,12 @@ impl<T: Element> Block<'_, T> {
                 let lines = width.min(n - i);
                 Columns { k, from, lines, line: line as isize, step: 1, to }.run(l);
             }
-            for i in 0..self.width() {
-                let column = self.panels.start(0).add(i);
-                pack_line(column, width as isize, w.weights.add(i * k), k, k);
-            }
-            let a = Rows { start: w.weights.cast_const(), row: k };
-            self.product(l, self.width(), a, w.gates, n.div_ceil(width));
-            // The weights are done with: their memory takes a row.
+            // The one panel of `w_ih` has a row for each gate.
+            let a = Rows { start: self.panels.start(0), row: width };
+            self.product(l, self.width(), (a, true), w.gates, n.div_ceil(width));
             for i in 0..n {
-                let (from, row) = (w.out.add(i), w.weights);
-                pack_line(from, w.out_row as isize, row, self.width(), self.width());
-                self.write(i, row);
+                pack_line(w.out.add(i), w.out_row as isize, w.row, self.width(), self.width());
+                self.write(i, w.row);
             }
         }
     }

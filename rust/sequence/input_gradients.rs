@@ -10,7 +10,7 @@ use crate::panels::{Columns, Panels, pack_line};
 use crate::sequence::between::Between;
 use crate::sequence::saved::Saved;
 use crate::sequence::space::CHUNK_ROWS;
-use crate::simd::{Element, Kernel, Lanes};
+use crate::simd::{Element, Kernel, LINE, Lanes};
 use crate::view::View;
 
 /// `dx` of the steps of a span, if there is a place for it: how many tasks, and what runs one.
@@ -26,18 +26,24 @@ pub(super) unsafe fn input_gradients<'a, T: Element, C: Cell<T>>(
     let (first, n) = (plan.offset(span.start), plan.rows_of(span));
     let gates = between.gates.ptr().wrapping_add(C::INPUT_GRADIENTS * sizes.hidden).cast_const();
     let gates = Rows { start: gates, row: between.gates_row };
-    let width = sizes.input;
-    let count = if dx.is_some() { n.div_ceil(CHUNK_ROWS) } else { 0 };
+    let (width, isa) = (sizes.input, saved.weights.packed.isa);
+    // A cache line of `dx` has several steps of few inputs, and one thread should write them.
+    let steps = LINE / size_of::<T>() / width.max(1);
+    let each = (steps * plan.count(span.start)).max(CHUNK_ROWS);
+    let count = if dx.is_some() { n.div_ceil(each) } else { 0 };
     let run = move |i: usize| {
         let Some(dx) = dx else { return Ok(()) };
-        let rows = i * CHUNK_ROWS..n.min((i + 1) * CHUNK_ROWS);
-        let memory = |start: Option<*mut T>| {
-            Workspace::new(start, rows.len(), panels, saved.weights.packed.isa.lanes::<T>(), width)
-        };
-        with_workspace(memory(None).0, |start| {
-            let memory = memory(Some(start)).1;
-            let block = Block { saved, panels, gates, rows: rows.clone(), first, dx, memory };
-            T::dispatch(saved.weights.packed.isa, block);
+        let end = n.min((i + 1) * each);
+        (i * each..end).step_by(CHUNK_ROWS).try_for_each(|start| {
+            let rows = start..end.min(start + CHUNK_ROWS);
+            let memory = |start: Option<*mut T>| {
+                Workspace::new(start, rows.len(), panels, isa.lanes::<T>(), width)
+            };
+            with_workspace(memory(None).0, |start| {
+                let memory = memory(Some(start)).1;
+                let block = Block { saved, panels, gates, rows: rows.clone(), first, dx, memory };
+                T::dispatch(isa, block);
+            })
         })
     };
     (count, run)
@@ -134,15 +140,21 @@ impl<T: Element> Block<'_, T> {
         }
     }
 
-    /// Writes step row `i` of the block into `dx`.
+    /// Writes the step rows of the block into `dx`, each from the place where it is.
     #[inline(always)]
-    unsafe fn write(&self, i: usize, from: *const T) {
-        let (plan, row) = (&self.saved.plan, self.first + self.rows.start + i);
-        let s = plan.step_of(row);
-        let r = row - plan.offset(s);
-        let t = plan.time(r, s, self.saved.reverse);
-        // SAFETY: as `run` says; the caller vouches for the inputs of one row.
-        unsafe { self.dx.write(plan.rows[r], t, self.width(), from) };
+    unsafe fn write(&self, place: impl Fn(usize) -> *const T) {
+        let plan = &self.saved.plan;
+        let rows = self.first + self.rows.start..self.first + self.rows.end;
+        let mut s = plan.step_of(rows.start);
+        for (i, row) in rows.enumerate() {
+            if row == plan.offset(s + 1) {
+                s += 1;
+            }
+            let r = row - plan.offset(s);
+            let t = plan.time(r, s, self.saved.reverse);
+            // SAFETY: as `run` says; the caller vouches for the inputs of each row.
+            unsafe { self.dx.write(plan.rows[r], t, self.width(), place(i)) };
+        }
     }
 
     fn start(&self) -> *const T {
@@ -156,9 +168,7 @@ impl<T: Element> Block<'_, T> {
         // SAFETY: as `run` says.
         unsafe {
             self.product(l, self.rows.len(), (a, false), self.panels.start(0), self.panels.count);
-            for i in 0..self.rows.len() {
-                self.write(i, w.out.add(i * w.out_row));
-            }
+            self.write(|i| w.out.add(i * w.out_row));
         }
     }
 
@@ -177,10 +187,10 @@ impl<T: Element> Block<'_, T> {
             // The one panel of `w_ih` has a row for each gate.
             let a = Rows { start: self.panels.start(0), row: width };
             self.product(l, self.width(), (a, true), w.gates, n.div_ceil(width));
-            for i in 0..n {
+            self.write(|i| {
                 pack_line(w.out.add(i), w.out_row as isize, w.row, self.width(), self.width());
-                self.write(i, w.row);
-            }
+                w.row
+            });
         }
     }
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import as_strided
 
 from bits import arrays, assert_same_bits
 from cells import VARIANTS, Variant, backward, draw, draw_incoming, forward, step
@@ -174,3 +175,44 @@ def test_the_stride_of_an_axis_of_one_is_no_matter(dtype: type) -> None:
     found = _core.linear_forward_each(odd, w[None])
     assert found.tobytes() == _core.linear_forward_each(x[None].copy(), w[None]).tobytes()
     assert _core.grad_norm([odd]) == _core.grad_norm([x])
+
+
+def gru_into(y: Any) -> tuple[Any, ...]:
+    """A GRU of 5 units over 3 steps of 2 rows of 4 inputs, with `y` as the place of its outputs."""
+    r = np.random.default_rng(0)
+    x, *weights = (r.standard_normal(s).astype("f4") for s in [(2, 3, 4), (15, 4), (15, 5), 15, 15])
+    rest = (None, None, None, None, False, False, "keep", None)
+    return _core.forward("gru", x, *weights, *rest, y)
+
+
+@pytest.mark.parametrize("columns", [slice(0, 5), slice(3, 8), slice(5, 10)])
+def test_outputs_are_written_into_columns(columns: slice) -> None:
+    both = np.full((2, 3, 10), 7, "f4")
+    y = gru_into(both[..., columns])[0]
+    assert np.shares_memory(y, both)
+    np.testing.assert_array_equal(both[..., columns], gru_into(None)[0])
+    both[..., columns] = 7
+    assert (both == 7).all()
+
+
+LINES = "gru_forward: y: expected a writable, aligned array with its lines apart and contiguous"
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "text"),
+    [
+        (read_only(np.zeros((2, 3, 5), "f4")), ValueError, LINES),
+        (np.zeros((2, 3, 10), "f4")[..., ::2], ValueError, LINES),
+        (np.zeros((2, 3, 5), "f4")[:, ::-1], ValueError, LINES),
+        (np.zeros((2, 4, 5), "f4"), ValueError, "(2, 3, 5)"),
+        (as_strided(np.zeros(15, "f4"), (2, 3, 5), (0, 20, 4)), ValueError, LINES),
+        (np.zeros((2, 3, 5), ">f4"), ValueError, LINES),
+        (np.zeros((2, 3, 5)).tolist(), TypeError, "float32"),
+        (np.zeros((2, 3, 5)), TypeError, "float32"),
+        (np.zeros((2, 15), "f4"), ValueError, "(B, T, H)"),
+    ],
+)
+def test_places_that_outputs_cannot_take_are_refused(y: Any, error: Any, text: str) -> None:
+    with pytest.raises(error) as found:
+        gru_into(y)
+    assert text in str(found.value)

@@ -115,6 +115,7 @@ class Weights:
         save: bool | None = None,
         memory: _Memory | None = None,
         n_threads: int | None = None,
+        y: Array | None = None,
     ) -> tuple[Array, Array, Array | None, Saved | None]:
         """`y, h_n, c_n, saved`; None for `save` is False, and True needs `training` in `pack`."""
 
@@ -138,8 +139,9 @@ def forward(
     save: bool,
     memory: _Memory,
     n_threads: int | None,
+    y: Array | None = None,
 ) -> tuple[Array, Array, Array | None, Saved | None]:
-    """`y, h_n, c_n, saved`."""
+    """`y, h_n, c_n, saved`; `y` is a new array, or the one that is given to be written."""
 
 def step(
     cell: _Cell,

@@ -141,7 +141,7 @@ class Recurrent(Module):
         return f"{self.input_size}, {self.hidden_size}" + "".join(unusual)
 
     def _run_cell(
-        self, i: int, x: Tensor, *state: Tensor, lengths: object = None
+        self, i: int, x: Tensor, *state: Tensor, lengths: object = None, y: Array | None = None
     ) -> tuple[Tensor, ...]:
         core, stack, operation = self._core, self._stack, self._cell.backward.__name__
         # In the order of the core's arguments and of the gradients that it returns.
@@ -150,7 +150,7 @@ class Recurrent(Module):
         save, reverse = any_requires_grad(parents), i % stack.directions == 1
         memory = self.memory if save else "keep"
         y, h_n, c_n, saved = core.forward(
-            self._cell.name, *arrays, lengths, reverse, save, memory, None
+            self._cell.name, *arrays, lengths, reverse, save, memory, None, y
         )
         # An operation of its own for the axis of cells would cost a small layer a third more.
         is_alone, needs_dx = stack.cells == 1, x.requires_grad

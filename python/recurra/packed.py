@@ -40,10 +40,10 @@ class PackedLayer:
     def __call__(self, x: Array, state: Any = None, lengths: object = None) -> tuple[Array, Any]:
         """What the layer's `forward` returns, as arrays: y (B, T, D*H) and the state."""
 
-        def cell(i: int, x: Array, *state: Array) -> tuple[Array, ...]:
+        def cell(i: int, x: Array, *state: Array, y: Array | None = None) -> tuple[Array, ...]:
             reverse = i % self._stack.directions == 1
             y, h_n, c_n, _ = self._weights[i].forward(
-                x, *state, lengths=lengths, reverse=reverse, save=False
+                x, *state, lengths=lengths, reverse=reverse, save=False, y=y
             )
             return y, *self._stack.finals(h_n, c_n)
 

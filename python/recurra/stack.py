@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recurra import checks, ops
-from recurra.autograd import Tensor, as_tensor
+from recurra.autograd import Tensor, as_tensor, core_node
 from recurra.results import Array
 
 __all__ = ["ARRAYS", "TENSORS", "Kind", "Stack"]
@@ -22,7 +22,8 @@ class Kind(NamedTuple):
     """How values are read and joined."""
 
     read: Callable[[str, str, Any, Any], Any]
-    concatenate: Callable[..., Any]
+    join: Callable[[Array, Sequence[Any]], Any]
+    """The array that two directions wrote side by side, and what they returned, as one value."""
     stack: Callable[..., Any]
 
 
@@ -59,8 +60,8 @@ class Stack:
         """The output of the last layer and the state of all.
 
         `cell(i, x, *state)` returns the output of cell `i` and then its states, which of a cell
-        that is alone have the axis of cells already; `between` is done to the input of every layer
-        but the first.
+        that is alone have the axis of cells already; with two directions it is given `y`, too, the
+        place of its output. `between` is done to the input of every layer but the first.
         """
         x = self._read_x(kind, x, letters)
         states = self._split(kind, state, x.shape[0])
@@ -70,12 +71,18 @@ class Stack:
         finals = []
         for first in range(0, self.cells, self.directions):
             x = between(x) if between and first else x
+            if self.directions == 1:
+                x, *final = cell(first, x, *states[first])
+                finals.append(final)
+                continue
+            width = self.widths[0]
+            both = checks.room(self.name, "y", (*x.shape[:2], 2 * width), self.dtype)
             outputs = []
-            for i in range(first, first + self.directions):
-                output, *final = cell(i, x, *states[i])
+            for i, y in enumerate((both[..., :width], both[..., width:]), first):
+                output, *final = cell(i, x, *states[i], y=y)
                 outputs.append(output)
                 finals.append(final)
-            x = outputs[0] if len(outputs) == 1 else kind.concatenate(outputs, axis=-1)
+            x = kind.join(both, outputs)
         return x, self._join(kind, finals)
 
     def _read_x(self, kind: Kind, x: Any, letters: str) -> Any:
@@ -126,5 +133,14 @@ def _read_array(operation: str, argument: str, value: Any, dtype: Any) -> Array:
     return checks.float_array(operation, argument, value, dtype)
 
 
-TENSORS = Kind(as_tensor, ops.concatenate, ops.stack)
-ARRAYS = Kind(_read_array, np.concatenate, np.stack)
+def _join_tensors(both: Array, outputs: Sequence[Tensor]) -> Tensor:
+    half = both.shape[-1] // 2
+
+    def backward(dy: Array) -> tuple[Array, Array]:
+        return dy[..., :half], dy[..., half:]
+
+    return core_node("concatenate", (both,), outputs, backward, is_fresh=False)[0]
+
+
+TENSORS = Kind(as_tensor, _join_tensors, ops.stack)
+ARRAYS = Kind(_read_array, lambda both, _: both, np.stack)

@@ -1,9 +1,9 @@
 //! From Python objects to array views and back.
 
-use ndarray::{ArrayView, ArrayViewD, ArrayViewMut, Axis, Dimension, IntoDimension};
+use ndarray::{ArrayView, ArrayViewD, ArrayViewMut, Axis, Dimension, IntoDimension, Ix3};
 use numpy::npyffi::{
     _PyArray_GET_ITEM_DATA, _PyDataType_GET_ITEM_DATA, NPY_ARRAY_ALIGNED, NPY_ARRAY_C_CONTIGUOUS,
-    NPY_TYPES, PY_ARRAY_API,
+    NPY_ARRAY_WRITEABLE, NPY_TYPES, PY_ARRAY_API,
 };
 use numpy::{
     Element as NumpyElement, PyArray, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods,
@@ -272,12 +272,37 @@ pub(super) fn view<'a, T: NumpyElement, D: Dimension>(
     unsafe { array.as_array() }
 }
 
-/// A view of an array that this call made, and nobody else has seen.
+/// A view of an array that this call made, and nobody else has seen; or that `writable_lines` gave.
 pub(super) fn view_mut<'a, T: NumpyElement, D: Dimension>(
     array: &'a Bound<'_, PyArray<T, D>>,
 ) -> ArrayViewMut<'a, T, D> {
-    // SAFETY: the array is new, contiguous and known to this call alone.
+    // SAFETY: the array is new, contiguous and known to this call alone; or its elements lie apart,
+    // aligned and in native order, and another thread may read or write them meanwhile as in `view`.
     unsafe { array.as_array_mut() }
+}
+
+/// `object` itself, to write into: lines of contiguous elements, none of which lie upon others, as in
+/// a range of columns of a C-contiguous array; `like` has the dtype `T`.
+pub(super) fn writable_lines<'py, T: Number>(
+    object: &Bound<'py, PyAny>, name: Name, letters: &str, like: &str,
+) -> PyResult<Bound<'py, PyArray<T, Ix3>>> {
+    let y = required::<T, Ix3>(object, name, letters, like)?;
+    // SAFETY: the pointer is that of a live array.
+    let flags = unsafe { (*_PyArray_GET_ITEM_DATA(y.as_array_ptr())).flags };
+    let (shape, strides) = (y.shape(), y.strides());
+    let mut least = size_of::<T>() as isize;
+    // From the last axis on, each one steps over all of those behind it.
+    let apart = (0..3).rev().all(|axis| {
+        let fits = strides[axis] >= least || shape[axis] <= 1;
+        least = least.max(strides[axis].saturating_mul(shape[axis] as isize));
+        fits
+    });
+    let contiguous = strides[2] == size_of::<T>() as isize || shape[2] <= 1;
+    if !y.is(object) || flags & NPY_ARRAY_WRITEABLE == 0 || !apart || !contiguous {
+        let expected = "a writable, aligned array with its lines apart and contiguous";
+        return Err(PyValueError::new_err(name.error(expected, "one that is not")));
+    }
+    Ok(y)
 }
 
 /// A new, uninitialised array.

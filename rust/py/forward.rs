@@ -7,7 +7,7 @@ use pyo3::types::{PyBool, PyString};
 
 use super::arrays::{
     Name, Number, Precision, array, class, empty, flag, integers, optional, precision, required,
-    threads, view, view_mut,
+    threads, view, view_mut, writable_lines,
 };
 use super::backward::{EitherSaved, Saved};
 use crate::sequence::{CellKind, Function};
@@ -127,6 +127,8 @@ struct Call<'a, 'py> {
     c0: Option<&'a Object<'py>>,
     lengths: Option<&'a Object<'py>>,
     options: Options,
+    /// Where `y` goes; absent for a new array.
+    y: Option<&'a Object<'py>>,
     /// What has the dtype that the arrays must have.
     like: &'a str,
 }
@@ -165,7 +167,11 @@ fn run_forward<'py, T: Held>(
         sequence.h0.as_ref(),
         sequence.c0.as_ref(),
     )?;
-    let y = empty::<T, _>(py, (rows, steps, sizes.output), "y")?;
+    let letters = letters(sizes.projected, "B, T");
+    let y = match call.y {
+        Some(y) => writable_lines::<T>(y, name("y"), &letters, call.like)?,
+        None => empty::<T, _>(py, (rows, steps, sizes.output), "y")?,
+    };
     let h_n = empty::<T, _>(py, (rows, sizes.output), "h_n")?;
     let c_n = cell_state::<T>(py, weights.kind(), rows, sizes.hidden)?;
     let outputs =
@@ -281,18 +287,20 @@ impl Weights {
     }
 
     #[pyo3(signature = (
-        x, h0=None, c0=None, *, lengths=None, reverse=None, save=None, memory=None, n_threads=None
+        x, h0=None, c0=None, *, lengths=None, reverse=None, save=None, memory=None, n_threads=None,
+        y=None
     ))]
     #[allow(clippy::too_many_arguments)]
     fn forward<'py>(
         &self, py: Python<'py>, x: &Object<'py>, h0: Option<&Object<'py>>,
         c0: Option<&Object<'py>>, lengths: Option<&Object<'py>>, reverse: Option<&Object<'py>>,
         save: Option<&Object<'py>>, memory: Option<&Object<'py>>, n_threads: Option<&Object<'py>>,
+        y: Option<&Object<'py>>,
     ) -> PyResult<ForwardTuple<'py>> {
         let no = PyBool::new(py, false).to_owned().into_any();
         let (reverse, save) = (reverse.unwrap_or(&no), save.unwrap_or(&no));
         let options = Options::read(self.kind(), reverse, save, memory, n_threads)?;
-        let call = Call { x, h0, c0, lengths, options, like: LIKE_WEIGHTS };
+        let call = Call { x, h0, c0, lengths, options, y, like: LIKE_WEIGHTS };
         match &self.0 {
             Either::Single(weights) => run_forward(py, weights, &call),
             Either::Double(weights) => run_forward(py, weights, &call),
@@ -328,7 +336,7 @@ fn pack_and_forward<'py, T: Held>(
 
 #[pyfunction]
 #[pyo3(signature = (
-    cell, x, w_ih, w_hh, b_ih, b_hh, w_hr, h0, c0, lengths, reverse, save, memory, n_threads
+    cell, x, w_ih, w_hh, b_ih, b_hh, w_hr, h0, c0, lengths, reverse, save, memory, n_threads, y=None
 ))]
 #[allow(clippy::too_many_arguments)]
 fn forward<'py>(
@@ -336,14 +344,14 @@ fn forward<'py>(
     b_ih: Option<&Object<'py>>, b_hh: Option<&Object<'py>>, w_hr: Option<&Object<'py>>,
     h0: Option<&Object<'py>>, c0: Option<&Object<'py>>, lengths: Option<&Object<'py>>,
     reverse: &Object<'py>, save: &Object<'py>, memory: &Object<'py>,
-    n_threads: Option<&Object<'py>>,
+    n_threads: Option<&Object<'py>>, y: Option<&Object<'py>>,
 ) -> PyResult<ForwardTuple<'py>> {
     let kind = kind(cell)?;
     let name = Name { operation: kind.operation(Function::Forward), argument: "x" };
     let options = Options::read(kind, reverse, save, Some(memory), n_threads)?;
     let x = array(x, name)?;
     let given = Given { w_ih, w_hh, b_ih, b_hh, w_hr };
-    let call = Call { x: x.as_any(), h0, c0, lengths, options, like: LIKE_X };
+    let call = Call { x: x.as_any(), h0, c0, lengths, options, y, like: LIKE_X };
     with_precision!(precision(&x, name)?, pack_and_forward(py, kind, &given, &call))
 }
 

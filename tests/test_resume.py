@@ -289,7 +289,8 @@ for epochs in (1, 2):
 
 KEEP_SAVING = """
 model = recurra.Sequential(recurra.Linear(2, 50_000), recurra.Linear(50_000, 3))
-fit(model, Windows(), recurra.cross_entropy, recurra.SGD(model.parameters(), 1e-3), epochs=10**6,
+data = np.zeros((6, 2), np.float32), np.zeros((6, 3), np.float32)
+fit(model, data, recurra.mse, recurra.SGD(model.parameters(), 1e-9), batch_size=1, epochs=10**6,
     checkpoints=Checkpoints(sys.argv[1], every=1))
 """
 
